@@ -1,0 +1,100 @@
+"""thalweg: PyTorch's names, one lazily recorded graph, compiled whole.
+
+``import thalweg as torch`` and write ordinary define-by-run code. Operations are recorded; reading
+a value, printing, branching on data or ``optimizer.step()`` runs what is recorded so far.
+"""
+
+import importlib as _importlib
+from math import e, inf, nan, pi
+from typing import Any as _Any
+
+from .core.device import Device as device
+from .core.dtypes import (
+    ALL as _DTYPES,
+    BY_NAME as _BY_NAME,
+    DType as dtype,
+    finfo,
+    iinfo,
+    set_default_dtype,
+)
+from .core.dtypes import default_dtype as get_default_dtype
+from .core.promotion import can_cast, promote_types
+from .tensor import Parameter, Tensor
+from .tensor import functional as _functional
+from .tensor.attach import RECORDED as _RECORDED
+from .tensor.attach import Layout as layout
+from .tensor.attach import strided
+from .tensor.creation import as_tensor, asarray, from_numpy, scalar_tensor, tensor
+from .tensor.modes import (
+    eager,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .tensor.predicates import (
+    allclose,
+    equal,
+    get_num_threads,
+    is_complex,
+    is_floating_point,
+    is_nonzero,
+    is_tensor,
+    numel,
+    result_type,
+    set_num_threads,
+    synchronize,
+    use_deterministic_algorithms,
+)
+from .tensor.printing import set_printoptions
+from .tensor.rng import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
+from .tensor.size import Size
+
+__version__ = "0.1.0"
+
+for _dtype in _DTYPES:
+    globals()[_dtype.name] = _dtype
+for _name, _dtype in _BY_NAME.items():
+    globals().setdefault(_name, _dtype)
+for _name, _function in _functional.namespace("").items():
+    if not _name.startswith("__"):
+        globals()[_name] = _function
+
+newaxis = None
+contiguous_format, preserve_format, channels_last = (
+    layout("contiguous_format"), layout("preserve_format"), layout("channels_last"),
+)  # fmt: skip
+
+_SUBMODULES = {
+    "nn", "optim", "data", "utils", "autograd", "linalg", "numpy", "tensorflow", "random", "ops",
+    "func", "special", "fft", "testing", "runtime",
+}  # fmt: skip
+_LAZY = {"save": "serialization", "load": "serialization"}
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _SUBMODULES:
+        return _importlib.import_module(f"{__name__}.{name}")
+    if name in _LAZY:
+        return getattr(_importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    found = _RECORDED.get(name)
+    if found is not None:
+        return found
+    raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBMODULES, *_LAZY})
+
+
+del _name, _dtype, _function

@@ -1,0 +1,1 @@
+"""The programs that ship with thalweg: the command line and the GPT training job."""

@@ -1,0 +1,51 @@
+"""Conversion between dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..core.dtypes import DType, bool_, float32, int32
+from ..ir.node import Node, Value
+from ..ir.types import TensorType
+from .contract import Array, Grads, Sample, primitive
+from .families import Unary
+from .link import ops
+
+
+@primitive
+class Cast(Unary):
+    """The operand as ``dtype``: floats to integers truncate, anything non-zero is true, a
+    complex number loses its imaginary part."""
+
+    name = "cast"
+    onnx = "Cast"
+
+    def infer(self, x: TensorType, dtype: DType) -> TensorType:
+        return x.with_dtype(dtype)
+
+    def reference(self, x: Array, dtype: DType) -> Array:
+        if x.dtype.kind == "c" and dtype.np.kind != "c":
+            x = x != 0 if dtype is bool_ else x.real
+        with np.errstate(invalid="ignore", over="ignore"):
+            return x.astype(dtype.np)
+
+    def samples(self) -> Iterator[Sample]:
+        rng = np.random.default_rng(2)
+        yield Sample((rng.normal(size=(3, 4)),), {"dtype": float32}, grad=False)
+        yield Sample((rng.normal(size=(3,)) * 9,), {"dtype": int32}, grad=False)
+        yield Sample((np.array([0.0, -0.0, 0.5, np.nan]),), {"dtype": bool_}, grad=False)
+        yield Sample((np.array([True, False]),), {"dtype": float32}, grad=False)
+
+    def vjp(self, node: Node, g: Value) -> Grads:
+        x = node.inputs[0]
+        if node.types[0].dtype.category not in ("float", "complex"):
+            return (None,)
+        if x.dtype.category not in ("float", "complex"):
+            return (None,)
+        return (ops.cast(g, dtype=x.dtype),)
+
+    def lower(self, x: Any, dtype: DType) -> Any:
+        return x.cast(dtype)

@@ -1,0 +1,176 @@
+"""The op contract: everything that is known of an op stands in its class.
+
+Two kinds of ops exist. A `Primitive` gives, or declines with a reason, each field below. A
+composite (`ops.function.composite`) is a body of other ops that keeps its name in the graph.
+
+Primitives are strict: operands of one primitive have the dtypes and shapes its ``infer`` asks
+for; broadcasting and type promotion are explicit ``expand`` and ``cast`` nodes, which
+`ops.arithmetic` inserts for user-facing functions. So no rule below ever meets broadcasting.
+
+=============  ===================================================================================
+``index``      index notation ("...mk,...kn->...mn"), for people and for the rules derived from it
+``infer``      types of the results from the types of the operands, or an error
+``reference``  NumPy: the definition of correct
+``vjp``        vector-Jacobian product, written in ops
+``sbp``        legal signatures on one mesh axis
+``batch``      the op with an extra leading dimension on some operands (`vmap`)
+``lower``      loop IR for one call, or a scalar expression for pointwise ops
+``onnx``       operator name and attribute mapping
+``torch``      the public functions that reach it (declared with ``@function`` beside the op)
+``samples``    operands worth testing, an iterable of `Sample`
+=============  ===================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from ..core.errors import user_location
+from ..ir.node import Node, Value
+from ..ir.sbp import Broadcast, Sbp, Signature, Split, split_bounds
+from ..ir.types import TensorType
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Types: TypeAlias = tuple[TensorType, ...]
+Attrs: TypeAlias = Mapping[str, Any]
+Grads: TypeAlias = Sequence[Value | None]
+
+
+class Declined(str):
+    """A field of the contract that an op does not have, and why."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"declined: {self}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call worth testing: ``arrays`` are the operands (NumPy), ``attrs`` the attributes.
+
+    ``grad`` false keeps it out of the gradient tests (kinks, integers, non-finite values);
+    ``error`` is the exception type and a fragment of the message of a call that must fail.
+    """
+
+    arrays: tuple[Array, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    grad: bool = True
+    error: tuple[type[Exception], str] | None = None
+    name: str = ""
+
+
+PRIMITIVES: dict[str, Primitive] = {}
+
+FIELDS = (
+    "index", "infer", "reference", "vjp", "sbp", "batch", "lower", "onnx", "samples",
+)  # fmt: skip
+
+
+class Primitive:
+    """Base class of the primitives. Subclass it, fill the fields, decorate with `@primitive`.
+
+    ``inputs`` fixes the number of operands (None: any). ``differentiable`` says for each result
+    whether gradients flow through it. ``linear`` marks ops linear in all operands together
+    (so Partial sums pass through), ``view`` those whose result may alias their operand.
+    """
+
+    name: ClassVar[str]
+    inputs: ClassVar[int | None] = 1
+    outputs: ClassVar[int] = 1
+    differentiable: ClassVar[bool] = True
+    pointwise: ClassVar[bool] = False
+    view: ClassVar[bool] = False
+    random: ClassVar[bool] = False
+
+    index: ClassVar[str | Declined]
+    infer: Any
+    reference: Any
+    vjp: Any
+    sbp: Any
+    batch: Any
+    lower: Any
+    onnx: Any
+    samples: Any
+
+    def __call__(self, *operands: Value, **attrs: Any) -> Any:
+        """Apply to values: one `Value`, or a tuple of them for ops with several results."""
+        types = self.infer_types(tuple(v.type for v in operands), attrs)
+        node = Node(self, operands, attrs, types, user_location())
+        return node.outputs[0] if self.outputs == 1 else node.outputs
+
+    def infer_types(self, inputs: Types, attrs: Attrs) -> Types:
+        if self.inputs is not None and len(inputs) != self.inputs:
+            raise TypeError(f"{self.name}: expected {self.inputs} operands, got {len(inputs)}")
+        result = self.infer(*inputs, **attrs)
+        return result if isinstance(result, tuple) else (result,)
+
+    def run(self, arrays: Sequence[Array], attrs: Attrs) -> tuple[Array, ...]:
+        """The reference applied to arrays, always as a tuple."""
+        result = self.reference(*arrays, **attrs)
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple(r if isinstance(r, np.ndarray) else np.asarray(r) for r in results)
+
+    def num_outputs(self, attrs: Attrs) -> int:
+        return self.outputs
+
+    def localize(self, attrs: Attrs, signature: Signature, types: Types, rank: Rank) -> Attrs:
+        """The attributes with which ``rank`` runs its part under ``signature``.
+
+        ``types`` are the global operand types followed by the global result types.
+        """
+        return attrs
+
+    def field(self, name: str) -> Any:
+        return getattr(type(self), name, None)
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Position on one mesh axis: rank ``index`` of ``size``."""
+
+    index: int
+    size: int
+
+    def local_shape(self, shape: tuple[int, ...], sbp: Sbp) -> tuple[int, ...]:
+        """The shape this rank holds of a tensor of global ``shape``."""
+        if not isinstance(sbp, Split):
+            return shape
+        start, stop = self.bounds(shape, sbp)
+        return (*shape[: sbp.dim], stop - start, *shape[sbp.dim + 1 :])
+
+    def bounds(self, shape: tuple[int, ...], sbp: Split) -> tuple[int, int]:
+        return split_bounds(shape[sbp.dim], self.size, self.index)
+
+
+def primitive(cls: type[Primitive]) -> Primitive:
+    """Class decorator: check that every field is given or declined, register, instantiate.
+
+    Raises TypeError naming the missing fields, or if the name is taken.
+    """
+    missing = [f for f in FIELDS if getattr(cls, f, None) is None]
+    if missing:
+        raise TypeError(
+            f"primitive {cls.__name__}: fields {missing} are neither given nor declined "
+            "(write `field = Declined('reason')`)"
+        )
+    op = cls()
+    if op.name in PRIMITIVES:
+        raise TypeError(f"primitive {op.name!r} is already defined")
+    PRIMITIVES[op.name] = op
+    return op
+
+
+def all_broadcast(node: Node) -> Signature:
+    """Every rank computes everything: legal for every deterministic op."""
+    return Signature((Broadcast(),) * len(node.inputs), (Broadcast(),) * len(node.outputs))
+
+
+SampleSource: TypeAlias = Callable[[], Iterator[Sample]]

@@ -1,0 +1,50 @@
+"""Small things that the files of pointwise ops share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core.errors import ArgumentError
+from ..ir.node import Node, Value
+from .arithmetic import constant
+from .contract import Declined, Grads
+from .function import COMPOSITES, Composite
+
+BY_BODY = Declined("exported through its body")
+RISING = ("P(max) -> P(max)", "P(min) -> P(min)")
+FALLING = ("P(max) -> P(min)", "P(min) -> P(max)")
+
+
+def expect_tensor(op: str, value: Any, argument: str = "input", position: int = 1) -> Value:
+    """``value`` if it is a tensor; TypeError in PyTorch's words if not."""
+    if isinstance(value, Value):
+        return value
+    raise ArgumentError(
+        f"{op}(): argument '{argument}' (position {position}) must be Tensor, "
+        f"not {type(value).__name__}"
+    )
+
+
+def zeros_like(value: Value) -> Value:
+    """Zeros of the type of ``value``: the gradient of a function of steps."""
+    return constant(0, value.dtype, value.shape)
+
+
+def internal_composite(
+    name: str,
+    *,
+    vjp: Callable[[Node, Any], Grads] | None = None,
+    onnx: Any = BY_BODY,
+) -> Callable[[Callable[..., Any]], Composite]:
+    """Register a composite op that is no public function itself: its operands are already of
+    one shape and dtype, which leaves ``vjp`` free of broadcasting."""
+
+    def register(body: Callable[..., Any]) -> Composite:
+        if name in COMPOSITES:
+            raise TypeError(f"composite {name!r} is already defined")
+        made = Composite(name, body, vjp, onnx)
+        COMPOSITES[name] = made
+        return made
+
+    return register

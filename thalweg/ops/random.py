@@ -1,0 +1,348 @@
+"""Random tensors: the distributions, as functions of a `Stream` of random bits.
+
+Every element of a result draws its own words, a fixed number of them, at its own position. So a
+result depends on seed, counter and shape alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+from ..core.dtypes import DType, default_dtype, float32, float64, int64, uint32
+from ..core.errors import ArgumentError, DTypeError, ShapeError
+from ..ir.node import Value
+from .arithmetic import broadcast_shapes, broadcast_to, cast, constant
+from .contract import Declined
+from .fill import read_size
+from .function import function
+from .link import ops
+from .named import public
+from .philox import Stream
+
+Shape = tuple[int, ...]
+DRAWS: Any = Declined("draws numbers of its own; distributions are tested instead of values")
+
+# Mantissa bits, so that every value below one is representable and one itself never occurs.
+_PRECISION = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
+
+
+def _words(rng: Stream, shape: Shape, count: int) -> list[Value]:
+    """``count`` words for each element of ``shape``."""
+    bits = rng.bits((*shape, count))
+    dims = len(shape)
+    picked = []
+    for i in range(count):
+        word = ops.slice(
+            bits, starts=(0,) * dims + (i,), stops=(*shape, i + 1), steps=(1,) * (dims + 1)
+        )
+        picked.append(ops.reshape(word, shape=shape))
+    return picked
+
+
+def _shift(word: Value, by: int) -> Value:
+    return ops.shift_right(word, constant(by, word.dtype, word.shape))  # type: ignore[no-any-return]
+
+
+def _float64(high: Value, low: Value) -> Value:
+    """53 random bits of two words as a float64 in [0, 1)."""
+    top = cast(_shift(high, 5), float64) * float(1 << 26)
+    return (top + cast(_shift(low, 6), float64)) * 2.0**-53
+
+
+def uniform01(rng: Stream, shape: Shape, dtype: DType) -> Value:
+    """Multiples of 2**-p in [0, 1), where p is the precision of ``dtype``."""
+    if dtype.is_complex:
+        real = dtype.to_real()
+        return public.complex(uniform01(rng, shape, real), uniform01(rng, shape, real))  # type: ignore[no-any-return]
+    if not dtype.is_floating_point:
+        raise DTypeError(f'"check_uniform_bounds" not implemented for {dtype}: expected a float')
+    if dtype is float64:
+        return _float64(*_words(rng, shape, 2))
+    precision = _PRECISION[dtype.name]
+    bits = _shift(rng.bits(shape), 32 - precision)
+    return cast(cast(bits, float32) * 2.0**-precision, dtype)
+
+
+def standard_normal(rng: Stream, shape: Shape, dtype: DType) -> Value:
+    """Box and Muller's transform (1958) of two uniform numbers per element.
+
+    The radius comes from all 32 (float64: 53) bits, so the tails reach 6.7 (8.6) deviations.
+    """
+    if dtype.is_complex:
+        real = dtype.to_real()
+        parts = [standard_normal(rng, shape, real) * math.sqrt(0.5) for _ in range(2)]
+        return public.complex(*parts)  # type: ignore[no-any-return]
+    if not dtype.is_floating_point:
+        raise DTypeError(f'"normal_kernel_cpu" not implemented for {dtype}: expected a float')
+    if dtype is float64:
+        words = _words(rng, shape, 4)
+        radial, angular = 1.0 - _float64(*words[:2]), _float64(*words[2:])
+    else:
+        first, second = _words(rng, shape, 2)
+        radial = (cast(first, float32) + 0.5) * 2.0**-32
+        angular = cast(_shift(second, 8), float32) * 2.0**-24
+    radius = ops.sqrt(ops.log(radial) * -2.0)
+    return cast(radius * ops.cos(angular * (2.0 * math.pi)), dtype)
+
+
+def _integers(rng: Stream, shape: Shape, low: int, high: int) -> Value:
+    """int64 in [low, high), by multiplying a random fraction with the span (Lemire 2019)."""
+    span = high - low
+    if span <= 1 << 31:
+        product = cast(rng.bits(shape), int64) * span
+        offset = ops.shift_right(product, constant(32, int64, product.shape))
+    else:
+        top, bottom = (cast(w, int64) for w in _words(rng, shape, 2))
+        wide = _shift(top, 1) * (1 << 32) + bottom
+        offset = ops.remainder(wide, constant(span, int64, shape))
+    return offset + low if low else offset  # type: ignore[no-any-return]
+
+
+@function("rand", random=True, calls=DRAWS)
+def rand(*size: Any, dtype: DType | None = None, rng: Stream) -> Value:
+    """Uniform numbers in [0, 1) of the given size."""
+    return uniform01(rng, read_size("rand", size), dtype or default_dtype())
+
+
+@function("randn", random=True, calls=DRAWS)
+def randn(*size: Any, dtype: DType | None = None, rng: Stream) -> Value:
+    """Standard normal numbers of the given size."""
+    return standard_normal(rng, read_size("randn", size), dtype or default_dtype())
+
+
+@function("rand_like", random=True, calls=DRAWS)
+def rand_like(input: Value, *, dtype: DType | None = None, rng: Stream) -> Value:
+    """Uniform numbers in [0, 1) in the shape and dtype of ``input``."""
+    return uniform01(rng, input.shape, dtype or input.dtype)
+
+
+@function("randn_like", random=True, calls=DRAWS)
+def randn_like(input: Value, *, dtype: DType | None = None, rng: Stream) -> Value:
+    """Standard normal numbers in the shape and dtype of ``input``."""
+    return standard_normal(rng, input.shape, dtype or input.dtype)
+
+
+def _check_range(low: int, high: int) -> None:
+    if low >= high:
+        raise ShapeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    if high - low >= 1 << 63:
+        raise ShapeError(f"randint: expected a span below 2**63, got {high - low}")
+
+
+@function("randint", random=True, calls=DRAWS)
+def randint(
+    *args: Any, low: int = 0, high: int | None = None, size: Sequence[int] | None = None,
+    dtype: DType | None = None, rng: Stream,
+) -> Value:  # fmt: skip
+    """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``; int64."""
+    given = list(args)
+    if given and isinstance(given[-1], (tuple, list)):
+        size = given.pop()
+    numbers = [index(n) for n in given]
+    if high is not None:
+        numbers.append(high)
+    if size is None or not 1 <= len(numbers) <= 2:
+        raise ArgumentError(
+            f"randint(): expected (high, size) or (low, high, size), got {len(args)} arguments"
+        )
+    first, last = numbers if len(numbers) == 2 else (low, numbers[0])
+    _check_range(first, last)
+    return cast(_integers(rng, read_size("randint", tuple(size)), first, last), dtype or int64)
+
+
+@function("randint_like", random=True, calls=DRAWS)
+def randint_like(
+    input: Value, low: int = 0, high: int | None = None, *, dtype: DType | None = None, rng: Stream
+) -> Value:
+    """Integers in [low, high) in the shape and dtype of ``input``; one number alone is ``high``."""
+    first, last = (0, low) if high is None else (low, high)
+    _check_range(first, last)
+    return cast(_integers(rng, input.shape, first, last), dtype or input.dtype)
+
+
+@function("randperm", random=True, calls=DRAWS)
+def randperm(n: int, *, dtype: DType = int64, rng: Stream) -> Value:
+    """A random order of 0 .. n - 1: the order of n random 63-bit numbers."""
+    if n < 0:
+        raise ShapeError(f"n must be non-negative, got {n}")
+    _, order = ops.sort(_integers(rng, (n,), 0, (1 << 63) - 1), dim=0, descending=False)
+    return cast(order, dtype)
+
+
+@function("normal", random=True, calls=DRAWS)
+def normal(
+    mean: Value | float = 0.0, std: Value | float = 1.0, size: Sequence[int] | None = None, *,
+    dtype: DType | None = None, rng: Stream,
+) -> Value:  # fmt: skip
+    """Normal numbers; ``mean`` and ``std`` are tensors that broadcast, or numbers with ``size``."""
+    tensors = [v for v in (mean, std) if isinstance(v, Value)]
+    _check_std(std)
+    if tensors:
+        shape = broadcast_shapes(*(v.shape for v in tensors), op="normal")
+        target = dtype or tensors[0].dtype
+    elif size is None:
+        raise ArgumentError("normal(): expected size with a mean and a std that are numbers")
+    else:
+        shape, target = read_size("normal", tuple(size)), dtype or default_dtype()
+    return standard_normal(rng, shape, target) * std + mean
+
+
+def _check_std(std: Value | float) -> None:
+    if not isinstance(std, Value) and std < 0:
+        raise ShapeError(f"normal expects std >= 0.0, but found std {std}")
+
+
+def _below(rng: Stream, shape: Shape, p: Value | float) -> Value:
+    """True with probability ``p`` (a number, or a tensor of ``shape``)."""
+    if isinstance(p, Value):
+        kind = p.dtype if p.dtype is float64 else float32
+        return ops.lt(uniform01(rng, shape, kind), broadcast_to(cast(p, kind), shape))  # type: ignore[no-any-return]
+    if not 0 <= p <= 1:
+        raise ShapeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+    bits = rng.bits(shape)
+    threshold = round(p * 2.0**32)
+    if threshold >= 1 << 32:
+        return ops.le(bits, constant((1 << 32) - 1, uint32, shape))  # type: ignore[no-any-return]
+    return ops.lt(bits, constant(threshold, uint32, shape))  # type: ignore[no-any-return]
+
+
+# The in-place samplers: each returns new contents for a tensor of the operand's shape and dtype.
+
+
+@function("uniform", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+def uniform(input: Value, from_: float = 0.0, to: float = 1.0, *, rng: Stream) -> Value:
+    """Uniform numbers in [from, to) in the shape and dtype of ``input``."""
+    if from_ > to:
+        raise ShapeError(
+            f"uniform_ expects to return a [from, to) range, but found from={from_} > to={to}"
+        )
+    unit = uniform01(rng, input.shape, input.dtype)
+    return unit if (from_, to) == (0.0, 1.0) else unit * (to - from_) + from_
+
+
+@function("Tensor.normal", method="normal", inplace=True, random=True, out=False, calls=DRAWS)
+def fill_normal(input: Value, mean: float = 0.0, std: float = 1.0, *, rng: Stream) -> Value:
+    """Normal numbers in the shape and dtype of ``input``."""
+    _check_std(std)
+    return standard_normal(rng, input.shape, input.dtype) * std + mean
+
+
+@function("Tensor.bernoulli", method="bernoulli", inplace=True, random=True, out=False, calls=DRAWS)
+def fill_bernoulli(input: Value, p: Value | float = 0.5, *, rng: Stream) -> Value:
+    """Ones with probability ``p``, else zeros, in the shape and dtype of ``input``."""
+    return cast(_below(rng, input.shape, p), input.dtype)
+
+
+@function("Tensor.random", method="random", inplace=True, random=True, out=False, calls=DRAWS)
+def fill_random(
+    input: Value, from_: int | None = None, to: int | None = None, *, rng: Stream
+) -> Value:
+    """Integers in [from, to) in the shape and dtype of ``input``; one number alone is ``to``.
+
+    Without numbers: all that the dtype holds from 0 on (floats: up to 2 ** precision).
+    """
+    if from_ is not None and to is None:
+        from_, to = 0, from_
+    if to is None:
+        precision = _PRECISION.get(
+            input.dtype.name, 8 * input.dtype.itemsize - input.dtype.is_signed
+        )
+        to = 2 if input.dtype.category == "bool" else (1 << min(precision, 63)) - (precision >= 63)
+    _check_range(from_ or 0, to)
+    return cast(_integers(rng, input.shape, from_ or 0, to), input.dtype)
+
+
+def _open_unit(rng: Stream, input: Value) -> Value:
+    """Uniform numbers in (0, 1] for logarithms, in float32 or float64."""
+    kind = float64 if input.dtype is float64 else float32
+    if kind is float64:
+        return 1.0 - uniform01(rng, input.shape, kind)
+    return (cast(rng.bits(input.shape), float32) + 0.5) * 2.0**-32
+
+
+@function("exponential", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+def exponential(input: Value, lambd: float = 1.0, *, rng: Stream) -> Value:
+    """Exponential numbers of rate ``lambd`` in the shape and dtype of ``input``."""
+    if lambd <= 0:
+        raise ShapeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
+    _floating("exponential_", input)
+    return cast(ops.log(_open_unit(rng, input)) * (-1.0 / lambd), input.dtype)
+
+
+@function("geometric", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+def geometric(input: Value, p: float, *, rng: Stream) -> Value:
+    """How many trials of success probability ``p`` until the first success: 1, 2, ..."""
+    if not 0 < p < 1:
+        raise ShapeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+    trials = ops.ceil(ops.log(_open_unit(rng, input)) / math.log1p(-p))
+    return cast(ops.maximum(trials, constant(1, trials.dtype, trials.shape)), input.dtype)
+
+
+@function("log_normal", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+def log_normal(input: Value, mean: float = 1.0, std: float = 2.0, *, rng: Stream) -> Value:
+    """The exponential of normal numbers in the shape and dtype of ``input``."""
+    if std <= 0:
+        raise ShapeError(f"log_normal_ expects std > 0.0, but found std={std}")
+    return ops.exp(standard_normal(rng, input.shape, input.dtype) * std + mean)  # type: ignore[no-any-return]
+
+
+@function("cauchy", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+def cauchy(input: Value, median: float = 0.0, sigma: float = 1.0, *, rng: Stream) -> Value:
+    """Cauchy numbers around ``median`` in the shape and dtype of ``input``."""
+    if sigma <= 0:
+        raise ShapeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
+    _floating("cauchy_", input)
+    angle = (_open_unit(rng, input) - 0.5) * math.pi
+    return cast(ops.tan(angle) * sigma + median, input.dtype)
+
+
+def _floating(op: str, input: Value) -> None:
+    if input.dtype.category != "float":
+        raise DTypeError(f'"{op}" not implemented for {input.dtype}: expected a float')
+
+
+@function("bernoulli", method=True, random=True, calls=DRAWS)
+def bernoulli(input: Value, p: float | None = None, *, rng: Stream) -> Value:
+    """Ones with the probabilities in ``input`` (or ``p``), else zeros, in its shape and dtype."""
+    _floating("bernoulli", input)
+    return cast(_below(rng, input.shape, input if p is None else p), input.dtype)
+
+
+@function("multinomial", method=True, random=True, calls=DRAWS)
+def multinomial(input: Value, num_samples: int, replacement: bool = False, *, rng: Stream) -> Value:
+    """Positions drawn with probabilities proportional to ``input``: (n) or (m, n) -> int64.
+
+    Without replacement the ``num_samples`` greatest of ``p / exponential`` are a draw (Efraimidis
+    and Spirakis 2006); with it, a uniform number is found in the cumulative sum.
+    """
+    if input.ndim not in (1, 2):
+        raise ShapeError(f"prob_dist must be 1 or 2 dim, got {input.ndim}")
+    _floating("multinomial", input)
+    if num_samples <= 0:
+        raise ShapeError(f"cannot sample n_sample <= 0 samples, got {num_samples}")
+    last, count = input.ndim - 1, input.shape[-1]
+    weights = input if input.dtype is float64 else cast(input, float32)
+    if not replacement or num_samples == 1:
+        if num_samples > count:
+            raise ShapeError(
+                f"cannot sample n_sample > prob_dist.size(-1) samples without replacement, got "
+                f"{num_samples} of {count}"
+            )
+        race = weights / -ops.log(_open_unit(rng, weights))
+        if num_samples == 1:
+            return ops.reshape(ops.argmax(race, dim=last), shape=(*input.shape[:-1], 1))  # type: ignore[no-any-return]
+        return public.narrow(ops.sort(race, dim=last, descending=True)[1], last, 0, num_samples)  # type: ignore[no-any-return]
+    total = ops.cumsum(weights, dim=last)
+    whole = public.narrow(total, last, count - 1, 1)
+    draws = uniform01(rng, (*input.shape[:-1], num_samples), weights.dtype) * whole
+    rows = ops.reshape(total, shape=(*input.shape[:-1], 1, count))
+    below = public.le(rows, ops.reshape(draws, shape=(*draws.shape, 1)))
+    return ops.reduce_sum(cast(below, int64), dims=(below.ndim - 1,))  # type: ignore[no-any-return]
+
+
+__all__ = ["DRAWS", "Stream", "standard_normal", "uniform01"]

@@ -1,0 +1,105 @@
+"""The executor: runs programs in submission order on one worker thread.
+
+Python records the next step while this thread runs the last one. Small programs run on the
+calling thread when nothing is queued, because a thread switch would cost more than they do. A
+job's error is kept and raised, with the user's line, wherever one of its results is read.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import threading
+from collections.abc import Sequence
+
+from ..core import flags
+from ..core.errors import located
+from .buffer import Buffer
+from .program import KernelError, Program, execute
+
+
+class Job:
+    """A submitted program with its input and output buffers."""
+
+    __slots__ = ("_done", "error", "inputs", "outputs", "program")
+
+    def __init__(self, program: Program, inputs: Sequence[Buffer]) -> None:
+        self.program = program
+        self.inputs: Sequence[Buffer] = inputs
+        self.outputs = [Buffer(job=self) for _ in program.outputs]
+        self.error: Exception | None = None
+        self._done: threading.Event | None = None
+
+    def run(self) -> None:
+        """Execute, then fill the outputs or keep the error. Never raises."""
+        try:
+            arrays = execute(self.program, [b.get() for b in self.inputs])
+            for buffer, array in zip(self.outputs, arrays):
+                buffer.fill(array)
+        except KernelError as failure:
+            self.error = located(failure.error, failure.instruction.location)
+        except Exception as error:
+            self.error = error  # an input's own job failed: pass its error on
+        self.inputs = ()
+        self.outputs = []
+        if self._done is not None:
+            self._done.set()
+
+    def wait(self) -> None:
+        if self._done is not None:
+            self._done.wait()
+        if self.error is not None:
+            raise self.error
+
+
+class Executor:
+    """One queue, one lazily started daemon thread, restarted in forked children."""
+
+    def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(before=self.drain, after_in_child=self._reset)
+        atexit.register(self.drain)
+
+    def _reset(self) -> None:
+        self._queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._last: Job | None = None
+
+    def submit(self, program: Program, inputs: Sequence[Buffer]) -> list[Buffer]:
+        """Run the program now (small, inputs ready) or queue it; the buffers of its outputs."""
+        job = Job(program, inputs)
+        outputs = job.outputs
+        small = program.elements < flags.inline_limit
+        if small and all(b.job is None for b in inputs):
+            job.run()
+            return outputs
+        job._done = threading.Event()
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._queue,), name="thalweg-executor", daemon=True
+                )
+                self._thread.start()
+            self._last = job
+            self._queue.put(job)
+        return outputs
+
+    def drain(self) -> None:
+        """Wait until everything submitted has run. Errors stay with their jobs."""
+        last = self._last
+        if last is not None and last._done is not None:
+            if threading.current_thread() is not self._thread:
+                last._done.wait()
+            self._last = None
+
+    @staticmethod
+    def _work(jobs: queue.SimpleQueue[Job]) -> None:
+        while True:
+            job = jobs.get()
+            job.run()
+            del job
+
+
+executor = Executor()

@@ -1,0 +1,95 @@
+"""A program: plain data that an executor walks, one kernel after another.
+
+Registers are numbered; instruction i reads registers, writes registers and names those that no
+later instruction reads, so that memory is freed the moment a value dies.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Kernel = Callable[[Sequence[Array], Mapping[str, Any]], Sequence[Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """``kernel(arrays of ins, attrs)`` gives the arrays of ``outs``; then ``dead`` are dropped."""
+
+    name: str
+    kernel: Kernel
+    attrs: Mapping[str, Any]
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+    dead: tuple[int, ...]
+    location: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Instructions over ``registers`` registers. ``elements`` estimates the work: all elements
+    written. ``inputs`` and ``outputs`` are registers; an output may be an input."""
+
+    registers: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    instructions: tuple[Instruction, ...]
+    elements: int
+
+
+class ExecutionCount:
+    """Instructions executed by name, over all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.by_name: dict[str, int] = {}
+
+    def add(self, instructions: Sequence[Instruction]) -> None:
+        with self._lock:
+            for instruction in instructions:
+                name = instruction.name
+                self.by_name[name] = self.by_name.get(name, 0) + 1
+
+    def reset(self) -> None:
+        with self._lock:
+            self.by_name.clear()
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_name.values())
+
+
+executed = ExecutionCount()
+
+
+class KernelError(Exception):
+    """Carries the location of the instruction that failed; its cause is the error itself."""
+
+    def __init__(self, instruction: Instruction, error: Exception) -> None:
+        super().__init__(f"{instruction.name}: {error}")
+        self.instruction = instruction
+        self.error = error
+
+
+def execute(program: Program, inputs: Sequence[Array]) -> list[Array]:
+    """Run a program on arrays. Raises KernelError naming the instruction that failed."""
+    registers: list[Any] = [None] * program.registers
+    for register, array in zip(program.inputs, inputs):
+        registers[register] = array
+    with np.errstate(all="ignore"):
+        for step in program.instructions:
+            try:
+                results = step.kernel([registers[i] for i in step.ins], step.attrs)
+            except Exception as error:
+                raise KernelError(step, error) from error
+            for register, array in zip(step.outs, results):
+                registers[register] = array
+            for register in step.dead:
+                registers[register] = None
+    executed.add(program.instructions)
+    return [registers[i] for i in program.outputs]

@@ -1,0 +1,340 @@
+"""Aliasing: views, writes through them, and in-place operations, over immutable values.
+
+A view remembers its base tensor and the chain of view ops that leads to it. Writing to a tensor
+gives its *base* a new value (computed with each view op's ``write``) and bumps the base's version;
+every other view of that base notices the version when it is next used and derives itself anew.
+So aliasing behaves as shared memory does, while the graph stays purely functional.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import AliasError, AutogradError, DTypeError, ShapeError
+from ..core.promotion import can_cast
+from ..ir.node import Node, Value
+from ..ops.arithmetic import cast
+from ..ops.link import ops
+from ..ops.movement import View, contiguous_strides
+from ..passes.autodiff import requires_grad
+from ..runtime.buffer import Buffer
+from .flush import compute_foreign, flush
+from .points import HistoryPoint
+from .tensor import Extra, Tensor
+from .trace import Chain, Meta, State, Trace, bind_leaf, local, transition, trie
+
+
+# References to an exported array that nobody outside holds: its Extra, its buffer, the count.
+_UNSHARED = 3
+
+
+def bind(trace: Trace, tensor: Tensor) -> int:
+    """Make the tensor a slot of ``trace`` and return the slot. The slow path of recording: fast
+    functions call it only when ``tensor._trace is not trace``."""
+    extra = tensor._extra
+    if extra is not None and extra.base is not None:
+        return _bind_view(trace, tensor, extra, extra.base)
+    if tensor._trace is trace:
+        return tensor._slot
+    _enter(trace, tensor, extra)
+    tensor._trace = trace
+    return tensor._slot
+
+
+def _enter(trace: Trace, tensor: Tensor, extra: Extra | None) -> None:
+    if tensor._buffer is None:
+        compute_foreign(tensor)
+        extra = tensor._extra
+    if extra is not None and extra.exported is not None:
+        if sys.getrefcount(extra.exported) <= _UNSHARED:
+            extra.exported = None
+        else:
+            # The user may change the array at any time; recording must see today's values.
+            tensor._buffer = Buffer(extra.exported.copy())
+    bind_leaf(trace, tensor, tensor._meta.key())
+    if extra is not None and extra.history is not None and not tensor._meta.is_leaf:
+        trace.boundaries[tensor._meta.value] = HistoryPoint(tensor._slot, *extra.history)
+
+
+def _bind_view(trace: Trace, tensor: Tensor, extra: Extra, base: Tensor) -> int:
+    version = base._ensure_extra().version
+    if extra.seen == version:
+        if extra.trace is not trace:
+            _enter(trace, tensor, extra)
+            extra.trace = trace
+        return tensor._slot
+    base_slot = bind(trace, base)
+    if extra.trace is trace and tensor._slot < len(trace.tensors):
+        trace.tensors[tensor._slot] = None
+    chain = extra.chain
+    state = transition(
+        trace, ("view", base_slot, chain), "view",
+        lambda: (apply_chain(base._meta.value, chain),),
+    )  # fmt: skip
+    meta = state.metas[0]
+    old = tensor._meta
+    meta.strides, meta.offset, meta.chain = old.strides, old.offset, old.chain
+    trace.tensors.append(tensor)
+    tensor._slot, tensor._meta, tensor._buffer = meta.slot, meta, None
+    extra.trace, extra.seen = trace, version
+    return meta.slot
+
+
+def realise(tensor: Tensor) -> Buffer:
+    """The buffer of the tensor's current value, flushing the trace if it is pending."""
+    extra = tensor._extra
+    if extra is not None:
+        if extra.base is not None and extra.seen != extra.base._ensure_extra().version:
+            bind(local.trace, tensor)
+        elif extra.exported is not None and tensor._buffer is not None:
+            return Buffer(extra.exported)
+    if tensor._buffer is None:
+        pending = tensor._trace or (extra.trace if extra is not None else None)
+        if pending is local.trace:
+            flush()
+        else:
+            compute_foreign(tensor)
+    assert tensor._buffer is not None
+    return tensor._buffer
+
+
+def apply_chain(value: Value, chain: Chain) -> Value:
+    """The view that ``chain`` shows of ``value``."""
+    for op, attrs in chain:
+        value = op(value, **dict(attrs))
+    return value
+
+
+def write_chain(base: Value, chain: Chain, new: Value) -> Value:
+    """``base`` with what ``chain`` shows of it replaced by ``new``."""
+    if not chain:
+        return new
+    stages = [base]
+    for op, attrs in chain[:-1]:
+        stages.append(op(stages[-1], **dict(attrs)))
+    for stage, (op, attrs) in zip(reversed(stages), reversed(chain)):
+        new = op.write(stage, new, **dict(attrs))
+    return new
+
+
+def view_chain(source: Value, result: Value) -> Chain | None:
+    """The view ops from ``source`` to ``result``, or None if some step is not a view."""
+    chain: list[tuple[Any, tuple[tuple[str, Any], ...]]] = []
+    value = result
+    while value is not source:
+        node: Node = value.node
+        if not isinstance(node.op, View) or len(node.inputs) != 1:
+            return None
+        chain.append((node.op, tuple(sorted(node.attrs.items()))))
+        value = node.inputs[0]
+    chain.reverse()
+    return tuple(chain)
+
+
+def describe_view(meta: Meta, source: Meta, chain: Chain | None) -> bool:
+    """Fill strides, offset and chain of a view's Meta. False if memory cannot show it."""
+    if chain is None:
+        return False
+    shape, strides = source.shape, source.element_strides()
+    offset = source.offset
+    for op, attrs in chain:
+        keywords = dict(attrs)
+        moved = op.strides(shape, strides, **keywords)
+        if moved is None:
+            return False
+        shift = getattr(op, "offset", None)
+        if shift is not None:
+            offset += shift(shape, strides, **keywords)
+        value_shape = op.infer_types(
+            (source.value.type.with_shape(shape),), keywords
+        )[0].shape
+        shape, strides = value_shape, moved
+    meta.chain = chain
+    meta.strides = None if strides == contiguous_strides(shape) else strides
+    meta.offset = offset
+    return True
+
+
+def make_view(result: Tensor, source: Tensor, meta: Meta, multi: bool = False) -> None:
+    """Turn a freshly recorded handle into a view of ``source``."""
+    extra = result._ensure_extra()
+    source_extra = source._ensure_extra()
+    if source_extra.base is not None:
+        extra.base = source_extra.base
+        extra.chain = source_extra.chain + (meta.chain or ())
+        extra.multi = multi or source_extra.multi
+    else:
+        extra.base = source
+        extra.chain = meta.chain or ()
+        extra.multi = multi
+    base_extra = extra.base._ensure_extra()
+    extra.seen = base_extra.version
+    base_extra.aliases.append(meta.value)
+    extra.trace = result._trace
+    result._trace = None
+
+
+def check_inplace(tensor: Tensor, name: str) -> None:
+    """Autograd's rules on what may be modified in place; AutogradError if they forbid it."""
+    if not local.grad:
+        return
+    meta = tensor._current_meta()
+    if meta.requires_grad and meta.is_leaf:
+        raise AutogradError(
+            f"{name}: a leaf Variable that requires grad is being used in an in-place operation."
+        )
+    extra = tensor._extra
+    if extra is not None and extra.base is not None:
+        base_meta = extra.base._current_meta()
+        if base_meta.requires_grad and base_meta.is_leaf and not _detached(extra.chain):
+            raise AutogradError(
+                f"{name}: a view of a leaf Variable that requires grad is being used in an "
+                "in-place operation."
+            )
+        if extra.multi and base_meta.requires_grad:
+            raise AutogradError(
+                f"{name}: Output of a function that returns multiple views is a view and is being "
+                "modified inplace. Such functions do not allow the output views to be modified "
+                "inplace. You should replace the inplace operation by an out-of-place one."
+            )
+
+
+def _detached(chain: Chain) -> bool:
+    return any(op.name == "stop_gradient" for op, _ in chain)
+
+
+def fit_inplace(old: Value, new: Value, name: str) -> Value:
+    """The result of an in-place operation in the shape and dtype of what it replaces."""
+    if new.shape != old.shape:
+        raise ShapeError(
+            f"{name}: output with shape {list(old.shape)} doesn't match the broadcast shape "
+            f"{list(new.shape)}"
+        )
+    if not can_cast(new.dtype, old.dtype):
+        raise DTypeError(
+            f"{name}: result type {_title(new)} can't be cast to the desired output type "
+            f"{_title(old)}"
+        )
+    return cast(new, old.dtype)
+
+
+def _title(value: Value) -> str:
+    names = {
+        "float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long",
+        "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
+        "bfloat16": "BFloat16", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+    }  # fmt: skip
+    return names.get(value.dtype.name, value.dtype.name)
+
+
+def kept_gradient(old: Meta, new: Value, detached: bool) -> Value:
+    """``new`` as the value of a tensor whose place in autograd the write must not change: under
+    `no_grad`, or through a detached view, leaves stay leaves and histories stay theirs."""
+    if local.grad and not detached:
+        return new
+    if old.requires_grad:
+        new = ops.stop_gradient(new) if requires_grad(new) else new
+        if old.is_leaf:
+            return ops.as_leaf(new)  # type: ignore[no-any-return]
+        return ops.replace_value(old.value, new)  # type: ignore[no-any-return]
+    return ops.stop_gradient(new) if requires_grad(new) else new
+
+
+def assign(
+    tensor: Tensor, key: tuple[Any, ...], name: str, compute: Callable[[], Value]
+) -> None:
+    """Give ``tensor`` the value that ``compute()`` builds, in place.
+
+    ``key`` is the trie key of the computation; all its operands, the tensor first, are bound.
+    """
+    trace = local.trace
+    extra = tensor._extra
+    if extra is not None and extra.base is not None:
+        _assign_through_view(trace, tensor, extra, extra.base, key, name, compute)
+        return
+    meta = tensor._meta
+    found = trace.state.next.get(key)
+    if found is None:
+        value = kept_gradient(meta, compute(), False)
+        found = transition(trace, key, name, lambda: (value,))
+        found.overwritten = _overwritten(tensor, meta, value)
+    else:
+        trace.state = found
+    new = found.metas[0]
+    repoint(trace, tensor, new)
+    _export(tensor)
+
+
+def repoint(trace: Trace, tensor: Tensor, meta: Meta) -> None:
+    """Move a (non-view) handle to a slot that was just recorded, bumping its version."""
+    extra = tensor._extra or tensor._ensure_extra()
+    if tensor._buffer is not None:
+        tensor._buffer.overwritten = True
+        tensor._buffer = None
+    if tensor._trace is trace:
+        trace.tensors[tensor._slot] = None
+    meta.strides, meta.offset = tensor._meta.strides, tensor._meta.offset
+    extra.version += 1
+    extra.aliases = []
+    extra.history = None
+    tensor._trace, tensor._slot, tensor._meta = trace, meta.slot, meta
+    trace.tensors.append(tensor)
+    if meta.requires_grad and meta.is_leaf:
+        trace.leaves[meta.slot] = tensor
+
+
+def _overwritten(
+    tensor: Tensor, meta: Meta, by: Value
+) -> tuple[tuple[Value, Value | None], ...]:
+    extra = tensor._extra
+    aliases = extra.aliases if extra is not None else []
+    return tuple((v, by) for v in (meta.value, *aliases))
+
+
+def _assign_through_view(
+    trace: Trace, tensor: Tensor, extra: Extra, base: Tensor, key: tuple[Any, ...], name: str,
+    compute: Callable[[], Value],
+) -> None:  # fmt: skip
+    bind(trace, base)
+    chain = extra.chain
+    key = (*key, "through", base._slot, chain)
+    base_meta = base._meta
+    found = trace.state.next.get(key)
+    if found is None:
+        new = compute()
+        detached = _detached(chain)
+        written = write_chain(base_meta.value, chain, new)
+        value = kept_gradient(base_meta, written, detached)
+        found = transition(trace, key, name, lambda: (value,))
+        if not extra.untracked:
+            found.overwritten = _overwritten(base, base_meta, value)
+    else:
+        trace.state = found
+    repoint(trace, base, found.metas[0])
+    _export(base)
+
+
+def _export(tensor: Tensor) -> None:
+    """Bring the shared NumPy array of a modified tensor up to date."""
+    extra = tensor._extra
+    if extra is None or extra.exported is None:
+        return
+    exported, extra.exported = extra.exported, None
+    array = realise(tensor).get()
+    np.copyto(exported, array)
+    extra.exported = exported
+    tensor._buffer = Buffer(exported)
+
+
+def tensor_sequence(values: Sequence[Any]) -> bool:
+    """Whether a list or tuple holds tensors."""
+    return any(isinstance(v, Tensor) for v in values)
+
+
+__all__ = ["AliasError", "State", "apply_chain", "assign", "bind", "check_inplace",
+           "describe_view", "fit_inplace", "make_view", "realise", "repoint", "tensor_sequence",
+           "trie", "view_chain"]  # fmt: skip

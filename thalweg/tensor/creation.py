@@ -1,0 +1,173 @@
+"""Tensors from data: `tensor`, `as_tensor`, `from_numpy`, and the legacy constructor."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.device import Device, require_available
+from ..core.dtypes import DType, bool_, default_complex_dtype, default_dtype, from_numpy as _dtype_of
+from ..core.dtypes import int64
+from ..core.errors import ArgumentError, located
+from ..runtime.buffer import Array
+from .tensor import Tensor
+
+
+def infer_array(data: Any, dtype: DType | None) -> Array:
+    """Nested data as a fresh array: PyTorch's dtype inference (Python floats take the default)."""
+    if isinstance(data, Tensor):
+        array = data._array()
+        return array.astype((dtype or data.dtype).np)
+    if isinstance(data, (np.ndarray, np.generic)):
+        kind = dtype or _dtype_of(data.dtype)
+        return np.array(data).astype(kind.np)
+    if hasattr(data, "__array__") and not isinstance(data, (Sequence, numbers.Number)):
+        return infer_array(np.asarray(data), dtype)
+    data = _plain(data)
+    with np.errstate(all="ignore"):
+        try:
+            array = np.array(data)
+        except ValueError:
+            raise ValueError(
+                "expected sequences of equal length at every level of the nested data"
+            ) from None
+    if array.dtype.kind not in "biufcV":
+        if array.size == 0 and array.dtype == object:
+            array = array.astype(np.float64)
+        elif array.dtype == object and _all_integers(data):
+            raise RuntimeError("Overflow when unpacking long: an integer does not fit into 64 bits")
+        else:
+            given = _first_leaf(data)
+            raise ArgumentError(
+                f"expected numbers or nested sequences of numbers, got {type(given).__name__}"
+            )
+    if dtype is None:
+        dtype = _inferred(array)
+    return array.astype(dtype.np)
+
+
+def _inferred(array: Array) -> DType:
+    if array.size == 0 or array.dtype.kind == "f":
+        return default_dtype()
+    if array.dtype.kind == "b":
+        return bool_
+    if array.dtype.kind == "c":
+        return default_complex_dtype()
+    return int64
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Tensor):
+        return data.tolist()
+    if isinstance(data, (list, tuple)):
+        if any(isinstance(d, (Tensor, list, tuple, np.ndarray)) for d in data):
+            return [_plain(d) for d in data]
+        return list(data)
+    if isinstance(data, range):
+        return list(data)
+    if isinstance(data, np.ndarray):
+        return data.tolist()
+    return data
+
+
+def _all_integers(data: Any) -> bool:
+    if isinstance(data, list):
+        return all(map(_all_integers, data))
+    return isinstance(data, int)
+
+
+def _first_leaf(data: Any) -> Any:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return data
+
+
+def tensor(
+    data: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """A tensor with a copy of ``data`` (nested sequences, numbers, arrays).
+
+    Python floats become the default dtype, ints int64, bools bool; arrays keep their dtype.
+    Raises TypeError for other data, ValueError for ragged nesting.
+    """
+    try:
+        _check_device(device)
+        array = infer_array(data, dtype)
+        if requires_grad:
+            _check_differentiable(_dtype_of(array.dtype))
+        return Tensor._from_array(array, requires_grad)
+    except Exception as error:
+        raise located(error) from None
+
+
+def _check_differentiable(dtype: DType) -> None:
+    if dtype.category not in ("float", "complex"):
+        raise RuntimeError(
+            f"Only Tensors of floating point and complex dtype can require gradients, got {dtype}"
+        )
+
+
+def _check_device(device: Any) -> None:
+    if device is not None:
+        require_available(Device(device))
+
+
+def from_numpy(array: Array) -> Tensor:
+    """A tensor that shares memory with ``array`` (NumPy). In-place changes show on both sides."""
+    if not isinstance(array, np.ndarray):
+        raise located(ArgumentError(f"expected np.ndarray (got {type(array).__name__})"))
+    try:
+        made = Tensor._from_array(array)
+    except Exception as error:
+        raise located(error) from None
+    made._ensure_extra().exported = array
+    return made
+
+
+def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """``data`` as a tensor, without a copy where it is a tensor or array of that dtype."""
+    _check_device(device)
+    if isinstance(data, Tensor):
+        return data if dtype is None or data.dtype is dtype else data.to(dtype)
+    if isinstance(data, np.ndarray) and (dtype is None or _dtype_of(data.dtype) is dtype):
+        return from_numpy(data)
+    return tensor(data, dtype=dtype)
+
+
+asarray = as_tensor
+
+
+def scalar_tensor(value: Any, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """A 0-d tensor of the default dtype."""
+    return tensor(value, dtype=dtype or default_dtype(), device=device)
+
+
+def legacy_constructor(cls: type[Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """``Tensor(2, 3)``: uninitialised of that size; ``Tensor([1, 2])``: data; default dtype."""
+    if kwargs.keys() - {"device", "dtype"}:
+        raise ArgumentError(f"new() received unexpected keywords {sorted(kwargs)}")
+    if len(args) == 1 and isinstance(args[0], (list, tuple, np.ndarray, Tensor)):
+        if not (isinstance(args[0], tuple) and type(args[0]) is not tuple):
+            return tensor(args[0], dtype=default_dtype())
+        args = tuple(args[0])
+    if all(isinstance(a, int) for a in args):
+        shape = args or (0,)
+        return Tensor._from_array(np.zeros(shape, default_dtype().np))
+    raise ArgumentError("new(): expected sizes, or one sequence of data")
+
+
+def zeros(size: Sequence[int], dtype: DType) -> Tensor:
+    """Zeros, for use inside the package (the public function records)."""
+    return Tensor._from_array(np.zeros(tuple(size), dtype.np))
+
+
+def zeros_like(like: Tensor) -> Tensor:
+    return zeros(like._meta.shape, like._meta.dtype)

@@ -1,0 +1,218 @@
+"""Flushing: everything the program still holds is computed, in one program, nothing twice.
+
+What is live is read off the reference counts of the trace's handles. Values that a later
+backward pass will need (its *residuals*) are computed in the same program and kept in a
+`History`, which the live tensors that require gradients share; so a loss read before
+``backward()`` never runs the forward pass again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..compile import compile_graph
+from ..core import flags
+from ..ir.graph import Graph
+from ..ir.node import INPUT, Value, topological
+from ..runtime.buffer import Buffer
+from ..runtime.executor import executor
+from ..runtime.program import Program
+from .residuals import residual_values
+from .trace import Meta, State, Trace, local, trie
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+class History:
+    """What is left of a flushed trace for differentiation.
+
+    ``residuals`` hold the buffers of forward values that gradients read, ``leaves`` the tensors
+    whose gradients end there, ``boundaries`` where Python code takes part. ``freed`` is set by a
+    backward pass that does not retain the graph.
+    """
+
+    __slots__ = ("boundaries", "freed", "handles", "leaves", "order", "residuals", "saves")
+    _count = 0
+
+    def __init__(
+        self,
+        residuals: dict[Value, Buffer],
+        leaves: dict[Value, Tensor],
+        boundaries: dict[Value, Any],
+        freed: bool,
+    ) -> None:
+        History._count += 1
+        self.order = History._count
+        self.residuals = residuals
+        self.leaves = leaves
+        self.boundaries = boundaries
+        self.freed = freed
+        self.saves = bool(residuals) or freed
+        self.handles: dict[Value, Tensor] | None = None
+
+
+class Plan:
+    """A compiled flush: which trace inputs to pass, where each live slot's result is, and where
+    the residuals are (('out', i) or ('in', i))."""
+
+    __slots__ = ("freed", "inputs", "outs", "program", "residuals", "with_history")
+
+    def __init__(
+        self, program: Program, inputs: list[int], outs: list[int],
+        residuals: list[tuple[Value, str, int]], with_history: list[int], freed: bool,
+    ) -> None:  # fmt: skip
+        self.program = program
+        self.inputs = inputs
+        self.outs = outs
+        self.residuals = residuals
+        self.with_history = with_history
+        self.freed = freed
+
+
+def _baseline() -> int:
+    """Reference count of a handle that only its trace holds, measured the way `live_slots` does."""
+    handles: list[Any] = [object()]
+    for handle in handles:
+        return sys.getrefcount(handle)
+    raise AssertionError
+
+
+_UNREFERENCED = _baseline()
+
+
+def live_slots(trace: Trace) -> list[int]:
+    """Slots of pending values that something outside the trace still refers to."""
+    live = []
+    count = sys.getrefcount
+    i = -1
+    for handle in trace.tensors:
+        i += 1
+        if handle is not None and count(handle) > _UNREFERENCED and handle._buffer is None:
+            live.append(i)
+    return live
+
+
+def flush() -> None:
+    """Submit the current thread's trace and begin a new one."""
+    trace = local.trace
+    if not trace.tensors:
+        return
+    live = live_slots(trace)
+    try:
+        if live:
+            _run(trace, live)
+    finally:
+        if live and trace.tensors[live[0]] is not None:
+            close(trace)
+    if not live:
+        close(trace)
+
+
+def close(trace: Trace) -> None:
+    """End a trace: drop what it holds, so that leaves still pointing at it keep nothing alive."""
+    trace.closed = True
+    trace.tensors = []
+    trace.inputs = []
+    trace.leaves = {}
+    trace.boundaries = {}
+    trace.rng = {}
+    local.trace = Trace(trie.roots[local.grad])
+    if trie.size > flags.trie_limit:
+        trie.prune()
+
+
+def _run(trace: Trace, live: list[int]) -> None:
+    state = trace.state
+    key = tuple(live)
+    plan = state.plans.get(key)
+    if plan is None:
+        metas = [meta for s in state.path() for meta in s.metas]
+        plan = make_plan(state, metas, live)
+        state.plans[key] = plan
+    trie.clock += 1
+    state.used = trie.clock
+    trace_inputs = trace.inputs
+    outputs = executor.submit(plan.program, [trace_inputs[i] for i in plan.inputs])
+    tensors = trace.tensors
+    history: History | None = None
+    if plan.with_history:
+        history = make_history(trace, plan, outputs)
+    for slot, out in zip(live, plan.outs):
+        tensor: Any = tensors[slot]
+        tensor._buffer = outputs[out]
+        tensor._trace = None
+        if tensor._extra is not None:
+            tensor._extra.trace = None
+    if history is not None:
+        for slot in plan.with_history:
+            tensor = tensors[slot]
+            tensor._ensure_extra().history = (history, tensor._meta.value)
+
+
+def make_history(trace: Trace, plan: Plan, outputs: Sequence[Buffer]) -> History:
+    residuals = {
+        value: outputs[i] if where == "out" else trace.inputs[i]
+        for value, where, i in plan.residuals
+    }
+    leaves = {t._meta.value: t for t in trace.leaves.values()}
+    for slot, tensor in trace.leaves.items():
+        leaves.setdefault(_leaf_value(trace, slot, tensor), tensor)
+    return History(residuals, leaves, dict(trace.boundaries), plan.freed)
+
+
+def _leaf_value(trace: Trace, slot: int, tensor: Tensor) -> Value:
+    if tensor._slot == slot:
+        return tensor._meta.value
+    return trace.state.path_metas()[slot].value
+
+
+def make_plan(state: State, metas: Sequence[Meta], live: Sequence[int]) -> Plan:
+    """Compile the graph of the live slots, with the residuals of those that need gradients."""
+    values = [metas[i].value for i in live]
+    leaves = [m.value for m in metas if m.value.node.op is INPUT]
+    with_history = [i for i in live if metas[i].requires_grad and not metas[i].is_leaf]
+    freed_values: set[Value] = set()
+    for s in state.path():
+        freed_values |= s.freed
+    saved, freed = residual_values([metas[i].value for i in with_history], freed_values)
+    outputs: dict[Value, int] = {}
+    for value in values:
+        outputs.setdefault(value, len(outputs))
+    residuals: list[tuple[Value, str, int]] = []
+    position = {v: i for i, v in enumerate(leaves)}
+    for value in saved:
+        if value in position:
+            residuals.append((value, "in", position[value]))
+        else:
+            residuals.append((value, "out", outputs.setdefault(value, len(outputs))))
+    graph = Graph(leaves, list(outputs))
+    used = {n.out for n in topological(graph.outputs) if n.op is INPUT}
+    inputs = [i for i, v in enumerate(leaves) if v in used]
+    program = compile_graph(Graph([leaves[i] for i in inputs], graph.outputs))
+    return Plan(program, inputs, [outputs[v] for v in values], residuals, with_history, freed)
+
+
+def compute_foreign(tensor: Tensor) -> None:
+    """Materialise a tensor that is pending in another thread's open trace.
+
+    That trace only grows, so the path up to the tensor is read without disturbing its owner.
+    """
+    trace = tensor._trace or (tensor._extra.trace if tensor._extra is not None else None)
+    if trace is None or trace.closed:
+        raise RuntimeError(
+            "internal error: a value was dropped while still referenced; please report this "
+            "with the program that caused it"
+        )
+    tensors, inputs, state = trace.tensors, list(trace.inputs), trace.state
+    metas = state.path_metas()
+    slot = tensor._slot
+    plan = make_plan(state, metas, [slot])
+    outputs = executor.submit(plan.program, [inputs[i] for i in plan.inputs])
+    if plan.with_history:
+        history = make_history(trace, plan, outputs)
+        tensor._ensure_extra().history = (history, metas[slot].value)
+    tensor._buffer = outputs[plan.outs[0]]
+    del tensors

@@ -1,0 +1,170 @@
+"""``x[index]`` and ``x[index] = value``: what the user wrote, turned into hashable indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ArgumentError, IndexOutOfRange, located
+from ..ops.function import Function
+from ..ops.index import Slice, getitem, setitem
+from .record import general, inplace
+from .tensor import Tensor
+
+_INDEX_TYPES = (int, slice, type(None), type(Ellipsis), Tensor, np.ndarray, list, tuple, np.generic)
+
+
+def normalise(tensor: Tensor, index: Any) -> tuple[Any, ...]:
+    """The index as a tuple of ints, `Slice`s, None, Ellipsis and integer tensors."""
+    if isinstance(index, list) and any(
+        isinstance(i, (slice, type(None), type(Ellipsis))) for i in index
+    ):
+        index = tuple(index)
+    items = list(index) if isinstance(index, tuple) else [index]
+    result: list[Any] = []
+    dim = 0
+    rest = _consumed(items)
+    for item in items:
+        if item is Ellipsis:
+            result.append(item)
+            dim += max(0, tensor.ndim - rest)
+            continue
+        for one in _normal_item(tensor, item, dim):
+            result.append(one)
+        if item is not None and not isinstance(item, bool):
+            dim += _width(item)
+    return tuple(result)
+
+
+def _consumed(items: list[Any]) -> int:
+    return sum(_width(i) for i in items if i is not None and i is not Ellipsis)
+
+
+def _width(item: Any) -> int:
+    """How many dimensions of the tensor an index item uses up."""
+    if isinstance(item, bool):
+        return 0
+    if isinstance(item, Tensor) and item.dtype.name in ("bool", "uint8"):
+        return item.ndim
+    if isinstance(item, np.ndarray) and item.dtype == bool:
+        return item.ndim
+    if isinstance(item, list) and item and _is_bool_list(item):
+        return np.asarray(item).ndim
+    return 1
+
+
+def _is_bool_list(item: list[Any]) -> bool:
+    while isinstance(item, list) and item:
+        item = item[0]
+    return isinstance(item, bool)
+
+
+def _normal_item(tensor: Tensor, item: Any, dim: int) -> list[Any]:
+    if isinstance(item, slice):
+        return [Slice(_bound(item.start), _bound(item.stop), _bound(item.step))]
+    if isinstance(item, bool):
+        # A 0-d mask: a new dimension of one element, kept or emptied.
+        return [None, Tensor._from_array(np.zeros(int(item), np.int64))]
+    if item is None or isinstance(item, int):
+        return [item]
+    if isinstance(item, np.generic):
+        return [item.item()]
+    if isinstance(item, (list, tuple, range)):
+        item = Tensor._from_array(_integers(item))
+    elif isinstance(item, np.ndarray):
+        item = Tensor._from_array(item.copy())
+    if not isinstance(item, Tensor):
+        raise IndexOutOfRange(
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            f"valid indices (got {type(item).__name__})"
+        )
+    if item.dtype.name in ("bool", "uint8"):
+        return _positions(tensor, item, dim)
+    if item.dtype.category != "int":
+        raise IndexOutOfRange(
+            "tensors used as indices must be long, int, byte or bool tensors, got "
+            f"{item.dtype}"
+        )
+    return [item]
+
+
+def _bound(value: Any) -> int | None:
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, (Tensor, np.generic)):
+        return int(value)
+    raise ArgumentError(
+        "slice indices must be integers or None or have an __index__ method, got "
+        f"{type(value).__name__}"
+    )
+
+
+def _integers(item: Any) -> Any:
+    plain = [
+        [int(v) for v in row] if isinstance(row, (list, tuple)) and not _is_bool_list([row]) else row
+        for row in (x.tolist() if isinstance(x, Tensor) else x for x in item)
+    ]
+    array = np.asarray(plain)
+    if array.size == 0:
+        return array.astype(np.int64)
+    if array.dtype.kind not in "biu":
+        raise IndexOutOfRange(f"an index sequence must hold integers, got {array.dtype}")
+    return array if array.dtype == bool else array.astype(np.int64)
+
+
+def _positions(tensor: Tensor, mask: Tensor, dim: int) -> list[Any]:
+    """A boolean mask as index tensors of its true positions (this reads the mask)."""
+    for i, extent in enumerate(mask.shape):
+        if dim + i >= tensor.ndim or tensor.shape[dim + i] != extent:
+            raise IndexOutOfRange(
+                f"The shape of the mask {list(mask.shape)} at index {i} does not match the shape "
+                f"of the indexed tensor {list(tensor.shape)} at index {dim + i}"
+            )
+    positions = np.nonzero(mask._array())
+    if mask.ndim == 0:
+        kept = int(bool(mask._array()))
+        return [None, Tensor._from_array(np.zeros(kept, np.int64))]
+    return [Tensor._from_array(p.astype(np.int64)) for p in positions]
+
+
+def make_getitem() -> Any:
+    basic = general(Function("__getitem__", getitem, view=True))
+    advanced = general(Function("__getitem__", getitem))
+
+    def read(self: Tensor, index: Any) -> Tensor:
+        try:
+            kind = index.__class__
+            if kind is int:
+                return basic(self, (index,))
+            if kind is Tensor and index._meta.dtype.category == "int" and index._meta.shape:
+                return advanced(self, (index,))
+            items = normalise(self, index)
+            if any(isinstance(i, Tensor) for i in items):
+                return advanced(self, items)
+            return basic(self, items)
+        except Exception as error:
+            raise located(error) from None
+
+    read.__name__ = "__getitem__"
+    return read
+
+
+def make_setitem() -> Any:
+    write = inplace(Function("__setitem__", setitem, method="__setitem__"))
+
+    def store(self: Tensor, index: Any, value: Any) -> None:
+        try:
+            items = normalise(self, index)
+            if isinstance(value, np.ndarray):
+                value = Tensor._from_array(value.copy())
+            elif isinstance(value, (list, tuple)):
+                from .creation import tensor
+
+                value = tensor(value)
+            write(self, items, value)
+        except Exception as error:
+            raise located(error) from None
+
+    store.__name__ = "__setitem__"
+    return store

@@ -1,0 +1,34 @@
+"""Named tuples for functions with several results, as ``torch.return_types`` has them."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+_FIELDS = {
+    "max": "values indices", "min": "values indices", "sort": "values indices",
+    "topk": "values indices", "kthvalue": "values indices", "mode": "values indices",
+    "median": "values indices", "nanmedian": "values indices", "cummax": "values indices",
+    "cummin": "values indices", "aminmax": "min max", "frexp": "mantissa exponent",
+    "linalg.qr": "Q R", "linalg.svd": "U S Vh", "linalg.eigh": "eigenvalues eigenvectors",
+    "linalg.slogdet": "sign logabsdet",
+}  # fmt: skip
+
+_TYPES: dict[str, Any] = {
+    name: namedtuple(name.rpartition(".")[2], fields)  # type: ignore[misc]
+    for name, fields in _FIELDS.items()
+}
+
+
+def name_results(
+    function: str, results: Any, wrap: Callable[[Any], Any] = lambda value: value
+) -> Any:
+    """Several results as the function's named tuple, or a plain tuple if it has none."""
+    if not isinstance(results, (tuple, list)):
+        return wrap(results)
+    wrapped = [wrap(r) for r in results]
+    kind = _TYPES.get(function)
+    if kind is not None and len(kind._fields) == len(wrapped):
+        return kind(*wrapped)
+    return tuple(wrapped)

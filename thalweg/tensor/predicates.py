@@ -1,0 +1,108 @@
+"""Questions about tensors that are answered at once, and the process-wide switches."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ..core import flags
+from ..core.dtypes import DType
+from ..core.errors import ArgumentError, ShapeError, located
+from ..core.promotion import result_type as _promote
+from ..runtime.executor import executor
+from .flush import flush
+from .tensor import Tensor
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether ``value`` is a Tensor."""
+    return isinstance(value, Tensor)
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the dtype is a floating-point one."""
+    return input.dtype.is_floating_point
+
+
+def is_complex(input: Tensor) -> bool:
+    """Whether the dtype is complex."""
+    return input.dtype.is_complex
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether a one-element tensor is not zero."""
+    return bool(input)
+
+
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input.shape.numel()
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and elements."""
+    if input.shape != other.shape:
+        return False
+    return bool(np.array_equal(input._array(), other._array()))
+
+
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Whether ``|input - other| <= atol + rtol * |other|`` everywhere."""
+    if input.dtype is not other.dtype:
+        raise located(RuntimeError(f"{input.dtype} did not match {other.dtype}"))
+    try:
+        return bool(
+            np.allclose(
+                _wide(input), _wide(other), rtol=rtol, atol=atol, equal_nan=equal_nan
+            )
+        )
+    except ValueError:
+        raise located(
+            ShapeError(f"allclose: shapes {list(input.shape)} and {list(other.shape)} do not match")
+        ) from None
+
+
+def _wide(tensor: Tensor) -> Any:
+    array = tensor._array()
+    return array.astype(np.float32) if array.dtype.itemsize == 2 else array
+
+
+def result_type(tensor1: Any, tensor2: Any) -> DType:
+    """The dtype an operation on the two (tensors or numbers) would have."""
+    dims, zeros, scalars = [], [], []
+    for value in (tensor1, tensor2):
+        if isinstance(value, Tensor):
+            (dims if value.ndim else zeros).append(value.dtype)
+        else:
+            scalars.append(value)
+    return _promote(dims, zeros, scalars)
+
+
+def synchronize(device: Any = None) -> None:
+    """Run everything recorded so far in this thread, and wait for it."""
+    flush()
+    executor.drain()
+
+
+def get_num_threads() -> int:
+    """Threads that compute."""
+    return flags.num_threads or os.cpu_count() or 1
+
+
+def set_num_threads(count: int) -> None:
+    """Set the number of threads that compute. ValueError below one."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise located(ArgumentError(f"set_num_threads expects an int, got {type(count).__name__}"))
+    if count < 1:
+        raise located(RuntimeError("set_num_threads expects a positive integer"))
+    flags.set("num_threads", count)
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Every algorithm here is deterministic; the switch is accepted for compatibility."""
+    if not isinstance(mode, bool):
+        raise located(ArgumentError("use_deterministic_algorithms expects a bool"))

@@ -1,0 +1,163 @@
+"""How tensors print: PyTorch's layout, digits and suffixes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.dtypes import bool_, default_complex_dtype, default_dtype, int64
+from .tensor import Tensor
+
+
+class _Options:
+    precision = 4
+    threshold = 1000
+    edgeitems = 3
+    linewidth = 80
+    sci_mode: bool | None = None
+
+
+options = _Options()
+
+
+def set_printoptions(
+    precision: int | None = None,
+    threshold: int | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
+    """Digits after the point, elements before summarising, and so on, as in PyTorch."""
+    profiles = {"default": (4, 1000, 3, 80), "short": (2, 1000, 2, 80), "full": (4, 1 << 62, 3, 80)}
+    if profile is not None:
+        values = profiles[profile]
+        options.precision, options.threshold, options.edgeitems, options.linewidth = values
+    options.precision = options.precision if precision is None else precision
+    options.threshold = options.threshold if threshold is None else threshold
+    options.edgeitems = options.edgeitems if edgeitems is None else edgeitems
+    options.linewidth = options.linewidth if linewidth is None else linewidth
+    options.sci_mode = sci_mode
+
+
+def format_tensor(tensor: Any) -> str:
+    """``tensor([...], dtype=..., grad_fn=...)``."""
+    array = tensor.detach()._array()
+    if array.dtype.kind == "V":
+        array = array.astype(np.float32)
+    suffixes = []
+    shown = f"tensor({_body(array, 7)}" if array.size else "tensor([]"
+    if array.size == 0:
+        if array.ndim != 1:
+            suffixes.append(f"size={tuple(array.shape)}")
+        if tensor.dtype is not default_dtype():
+            suffixes.append(f"dtype={_dtype_name(tensor)}")
+    elif tensor.dtype not in (default_dtype(), default_complex_dtype(), int64, bool_):
+        suffixes.append(f"dtype={_dtype_name(tensor)}")
+    if tensor.grad_fn is not None:
+        suffixes.append(f"grad_fn={tensor.grad_fn!r}")
+    elif tensor.requires_grad:
+        suffixes.append("requires_grad=True")
+    return ", ".join([shown, *suffixes]) + ")"
+
+
+def _dtype_name(tensor: Any) -> str:
+    return f"torch.{tensor.dtype.name}"
+
+
+def _body(array: Any, indent: int) -> str:
+    formatter = _formatter(array)
+    return _nested(array, indent, formatter)
+
+
+def _visible(array: Any) -> Any:
+    """The elements that are printed; the number format is chosen from them alone."""
+    if array.size <= options.threshold:
+        return array.reshape(-1)
+    edge = options.edgeitems
+    for dim, extent in enumerate(array.shape):
+        if extent > 2 * edge:
+            keep = [*range(edge), *range(extent - edge, extent)]
+            array = array.take(keep, axis=dim)
+    return array.reshape(-1)
+
+
+def _formatter(array: Any) -> Any:
+    values = _visible(array)
+    if array.dtype.kind == "c":
+        real, imag = _number_format(values.real), _number_format(np.abs(values.imag))
+
+        def show_complex(value: Any) -> str:
+            sign = "-" if value.imag < 0 or (value.imag == 0 and np.signbit(value.imag)) else "+"
+            return f"{real(value.real)}{sign}{imag(abs(value.imag)).strip()}j"
+
+        return show_complex
+    return _number_format(values)
+
+
+def _number_format(values: Any) -> Any:
+    if values.dtype.kind in "iub":
+        texts = [str(v) for v in values.tolist()]
+        width = max(map(len, texts), default=0)
+        return lambda value: str(value.item()).rjust(width)
+    finite = values[np.isfinite(values) & (values != 0)]
+    digits = options.precision
+    magnitudes = np.abs(finite.astype(np.float64))
+    if finite.size == 0 or np.all(magnitudes == np.ceil(magnitudes)):
+        wide = finite.size and (
+            magnitudes.max() / magnitudes.min() > 1000.0 or magnitudes.max() > 1e8
+        )
+        if options.sci_mode or (options.sci_mode is None and wide and magnitudes.max() >= 1e8):
+            return _padded(values, lambda v: f"{v:.{digits}e}")
+        return _padded(values, lambda v: f"{v:.0f}." if np.isfinite(v) else f"{v}")
+    low, high = magnitudes.min(), magnitudes.max()
+    scientific = options.sci_mode
+    if scientific is None:
+        scientific = bool(high / low > 1000.0 or high > 1.0e8 or low < 1.0e-4)
+    if scientific:
+        return _padded(values, lambda v: f"{v:.{digits}e}")
+    return _padded(values, lambda v: f"{v:.{digits}f}")
+
+
+def _padded(values: Any, show: Any) -> Any:
+    width = max((len(show(float(v))) for v in values), default=0)
+    return lambda value: show(float(value)).rjust(width)
+
+
+def _nested(array: Any, indent: int, formatter: Any) -> str:
+    if array.ndim == 0:
+        return str(formatter(array[()]))
+    summarise = array.size and array.shape[0] > 2 * options.edgeitems and _total[0]
+    if array.ndim == 1:
+        items = [formatter(v) for v in _edges(array, summarise)]
+        width = len(items[0]) + 2 if items else 1
+        per_line = max(1, (options.linewidth - indent) // width)
+        if summarise:
+            items.insert(options.edgeitems, " ...")
+        lines = [items[i : i + per_line] for i in range(0, len(items), per_line)]
+        return "[" + (",\n" + " " * (indent + 1)).join(", ".join(row) for row in lines) + "]"
+    rows = [_nested(row, indent + 1, formatter) for row in _edges(array, summarise)]
+    if summarise:
+        rows.insert(options.edgeitems, "...")
+    separator = "," + "\n" * (array.ndim - 1) + " " * (indent + 1)
+    return "[" + separator.join(rows) + "]"
+
+
+_total = [False]
+
+
+def _edges(array: Any, summarise: Any) -> list[Any]:
+    if not summarise:
+        return list(array)
+    edge = options.edgeitems
+    return [*array[:edge], *array[-edge:]]
+
+
+def show(tensor: Any) -> str:
+    """The text of ``repr``; summarised above the threshold."""
+    _total[0] = tensor.numel() > options.threshold
+    return format_tensor(tensor)
+
+
+Tensor.__repr__ = show  # type: ignore[assignment]

@@ -1,0 +1,340 @@
+"""The recorder: a trie of recorded ops, and the trace that walks it.
+
+Recording an op looks up ``(op, slots of its operands, static arguments)`` in the current state of
+the trie. A hit moves to the next state, which already knows the result's shape, dtype and whether
+it requires gradients, so nothing is inferred. A miss builds the graph nodes once and adds a state.
+
+A *trace* is one walk from the root to the next flush. Slot i of a trace is the i-th value
+recorded in it; ``trace.tensors[i]`` is the handle that shows it (None once the handle moved on).
+
+Invariants
+- everything a state holds depends only on the path to it, never on data;
+- a tensor is *pending* iff its ``_buffer`` is None, and then ``tensors[_slot]`` is that tensor;
+- a view never has ``_trace`` set, so every use of it goes through `bind`, which checks whether
+  its base was written to.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core import flags
+from ..core.device import Device
+from ..core.dtypes import DType
+from ..ir.node import INPUT, Value, make_input
+from ..ir.types import CPU, Shape, TensorType
+from ..ops.gradient_control import AsLeaf
+from ..ops.link import ops
+from ..ops.movement import contiguous_strides
+from ..passes.autodiff import requires_grad
+from ..runtime.buffer import Buffer
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Chain = tuple[tuple[Any, tuple[tuple[str, Any], ...]], ...]
+
+
+class LeafKey:
+    """Trie key of a tensor that enters a trace with a buffer. Interned, compared by identity."""
+
+    __slots__ = ("is_leaf", "requires_grad", "type", "weak")
+    _interned: dict[tuple[Any, ...], LeafKey] = {}
+
+    type: TensorType
+    requires_grad: bool
+    is_leaf: bool
+    weak: bool
+
+    def __new__(
+        cls, type: TensorType, requires_grad: bool, is_leaf: bool, weak: bool = False
+    ) -> LeafKey:
+        key = (type, requires_grad, is_leaf, weak)
+        found = cls._interned.get(key)
+        if found is None:
+            if len(cls._interned) > flags.trie_limit:
+                cls._interned.clear()
+            found = cls._interned[key] = object.__new__(cls)
+            found.type, found.requires_grad, found.is_leaf, found.weak = key
+        return found
+
+
+class Meta:
+    """What is known of a slot without running anything; shared by every walk over the path.
+
+    ``is_leaf`` is autograd's notion: no recorded history. ``strides`` (elements; None: row-major)
+    and ``chain`` (the view ops from the base) describe views. ``name`` names the recorded
+    function, for ``grad_fn`` and messages.
+    """
+
+    __slots__ = (
+        "chain", "dtype", "is_leaf", "leaf_key", "name", "offset", "requires_grad", "shape",
+        "slot", "strides", "value",
+    )  # fmt: skip
+
+    def __init__(self, value: Value, slot: int, grad: bool, is_leaf: bool, name: str = "") -> None:
+        self.value = value
+        self.slot = slot
+        self.shape = value.shape
+        self.dtype = value.dtype
+        self.requires_grad = grad
+        self.is_leaf = is_leaf
+        self.name = name
+        self.strides: Shape | None = None
+        self.offset = 0
+        self.chain: Chain | None = None
+        self.leaf_key: LeafKey | None = None
+
+    @property
+    def device(self) -> Device:
+        return self.value.type.device
+
+    def element_strides(self) -> Shape:
+        return contiguous_strides(self.shape) if self.strides is None else self.strides
+
+    def key(self) -> LeafKey:
+        """The trie key under which this value enters a later trace."""
+        if self.leaf_key is None:
+            kind = TensorType(self.shape, self.dtype, self.value.type.device)
+            self.leaf_key = LeafKey(kind, self.requires_grad, self.is_leaf)
+        return self.leaf_key
+
+
+class State:
+    """A node of the trie. ``metas`` are the slots its transition added; ``info`` is what the
+    transition's recorder wants to remember; ``plans`` are the programs of flushes here."""
+
+    __slots__ = (
+        "freed", "info", "key", "meta", "metas", "next", "overwritten", "parent", "plans", "random",
+        "used",
+    )  # fmt: skip
+
+    def __init__(self, parent: State | None, key: Hashable) -> None:
+        self.parent = parent
+        self.key = key
+        self.next: dict[Any, State] = {}
+        self.metas: tuple[Meta, ...] = ()
+        self.meta: Meta | None = None
+        self.info: Any = None
+        self.plans: dict[tuple[int, ...], Any] = {}
+        self.overwritten: tuple[tuple[Value, Value | None], ...] = ()
+        self.freed: frozenset[Value] = frozenset()
+        self.random = 0
+        self.used = 0
+
+    def path(self) -> list[State]:
+        """States from the root's child to this one."""
+        states: list[State] = []
+        state: State | None = self
+        while state is not None and state.parent is not None:
+            states.append(state)
+            state = state.parent
+        states.reverse()
+        return states
+
+    def path_metas(self) -> list[Meta]:
+        """The Meta of every slot, in slot order."""
+        return [meta for state in self.path() for meta in state.metas]
+
+
+class Trie:
+    """The roots (gradients enabled, disabled) and the bound on the number of states."""
+
+    def __init__(self) -> None:
+        self.roots = {True: State(None, "grad"), False: State(None, "no_grad")}
+        self.size = 0
+        self.clock = 0
+        self.lock = threading.Lock()
+
+    def add(self, parent: State, key: Hashable) -> State:
+        """A new state under ``parent``; the caller fills it and then calls `publish`."""
+        self.size += 1
+        return State(parent, key)
+
+    def prune(self) -> None:
+        """Forget the least recently flushed half of all paths, so that the trie stays bounded
+        whatever a program does. Traces under way keep the states they stand on."""
+        with self.lock:
+            if self.size <= flags.trie_limit:
+                return
+            ends = [s for root in self.roots.values() for s in _walk(root) if s.plans]
+            ends.sort(key=lambda s: s.used, reverse=True)
+            kept: set[State] = set(self.roots.values())
+            for end in ends:
+                path = [s for s in end.path() if s not in kept]
+                if len(kept) + len(path) > flags.trie_limit // 2:
+                    break
+                kept.update(path)
+            for state in list(kept):
+                state.next = {k: s for k, s in state.next.items() if s in kept}
+            self.size = len(kept) - len(self.roots)
+
+
+def _walk(root: State) -> list[State]:
+    found = [root]
+    for state in found:
+        found.extend(state.next.values())
+    return found
+
+
+trie = Trie()
+
+
+class Trace:
+    """One walk. ``inputs`` are the buffers of the leaves bound so far, in order; ``leaves`` maps
+    slots that require gradients and have no history here to their tensors; ``boundaries`` maps
+    values at which Python code takes part in the backward pass (hooks, custom functions,
+    values with a history in an earlier trace) to that code."""
+
+    __slots__ = (
+        "boundaries", "closed", "inputs", "leaves", "overwritten_buffers", "owner", "rng", "state",
+        "tensors",
+    )  # fmt: skip
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.tensors: list[Tensor | None] = []
+        self.inputs: list[Buffer] = []
+        self.leaves: dict[int, Tensor] = {}
+        self.boundaries: dict[Value, Any] = {}
+        self.rng: dict[Any, list[Any]] = {}
+        self.owner = threading.get_ident()
+        self.closed = False
+
+
+class Local(threading.local):
+    """Per-thread recording state."""
+
+    def __init__(self) -> None:
+        self.grad = True
+        self.inference = False
+        self.trace = Trace(trie.roots[True])
+
+
+local = Local()
+
+
+def set_grad_mode(enabled: bool) -> bool:
+    """Switch gradient recording; the switch is itself a transition, so ops need not look at it."""
+    before = local.grad
+    if before is not enabled:
+        local.grad = enabled
+        trace = local.trace
+        key = "grad" if enabled else "no_grad"
+        if trace.state.parent is None and not trace.tensors:
+            trace.state = trie.roots[enabled]
+        else:
+            found = trace.state.next.get(key)
+            if found is None:
+                found = trace.state.next[key] = trie.add(trace.state, key)
+            trace.state = found
+    return before
+
+
+def bind_leaf(trace: Trace, tensor: Tensor, key: LeafKey) -> None:
+    """Enter a tensor that has a buffer into the trace as an input."""
+    state = trace.state
+    found = state.next.get(key)
+    if found is None:
+        found = trie.add(state, key)
+        value = make_input(key.type, key.requires_grad, key.weak)
+        meta = Meta(value, len(trace.tensors), key.requires_grad, key.is_leaf)
+        meta.leaf_key = key
+        found.meta, found.metas = meta, (meta,)
+        state.next[key] = found
+    trace.state = found
+    meta = found.meta  # type: ignore[assignment]
+    tensor._slot = meta.slot
+    old = tensor._meta
+    if old.strides is not None or old.name:
+        meta = _leaf_view(found, old)
+    tensor._meta = meta
+    trace.tensors.append(tensor)
+    trace.inputs.append(tensor._buffer)  # type: ignore[arg-type]
+    if key.requires_grad:
+        trace.leaves[meta.slot] = tensor
+
+
+def _leaf_view(state: State, old: Meta) -> Meta:
+    """The leaf's Meta with the strides and origin the tensor had, kept beside the plain one."""
+    known: dict[Any, Meta] = state.info if state.info is not None else {}
+    state.info = known
+    kind = (old.strides, old.offset, old.name)
+    meta = known.get(kind)
+    if meta is None:
+        plain = state.metas[0]
+        meta = Meta(plain.value, plain.slot, plain.requires_grad, plain.is_leaf, old.name)
+        meta.strides, meta.offset, meta.leaf_key = old.strides, old.offset, plain.leaf_key
+        known[kind] = meta
+    return meta
+
+
+def scalar_leaf(trace: Trace, number: bool | int | float | complex) -> int:
+    """Bind a Python number as a 0-d argument; the slot. It promotes as a number would."""
+    from .tensor import Tensor
+
+    array = np.array(number)
+    if array.dtype == object:
+        raise OverflowError(f"the number {number} does not fit into 64 bits")
+    key = LeafKey(TensorType((), _SCALAR_DTYPES[number.__class__]), False, True, True)
+    handle = Tensor._from_buffer(Buffer(array), key)
+    bind_leaf(trace, handle, key)
+    return handle._slot
+
+
+def _scalar_dtypes() -> dict[type, DType]:
+    from ..core import dtypes
+
+    return {
+        bool: dtypes.bool_, int: dtypes.int64, float: dtypes.float64, complex: dtypes.complex128,
+    }  # fmt: skip
+
+
+_SCALAR_DTYPES = _scalar_dtypes()
+
+MAX_SLOT_LIMIT_CHECK = 1
+
+
+def new_metas(trace: Trace, values: Sequence[Value], name: str) -> tuple[Meta, ...]:
+    """Metas for freshly recorded values, in slot order."""
+    slot = len(trace.tensors)
+    metas = []
+    for i, value in enumerate(values):
+        grad = requires_grad(value)
+        leaf = not grad or value.node.op is AsLeaf or value.node.op is INPUT
+        metas.append(Meta(value, slot + i, grad, leaf, name))
+    return tuple(metas)
+
+
+def guard(value: Value) -> Value:
+    """An operand as seen under the current gradient mode: under `no_grad` nothing flows back."""
+    if not local.grad and requires_grad(value):
+        return ops.stop_gradient(value)  # type: ignore[no-any-return]
+    return value
+
+
+def transition(
+    trace: Trace, key: Hashable, name: str, build: Callable[[], Sequence[Value]]
+) -> State:
+    """The state after ``key``: found, or built by ``build()``, which returns the new values.
+
+    Does not append tensors: the caller makes one handle per ``state.metas``.
+    """
+    found = trace.state.next.get(key)
+    if found is None:
+        values = build()
+        found = trie.add(trace.state, key)
+        found.metas = new_metas(trace, values, name)
+        found.meta = found.metas[0] if found.metas else None
+        trace.state.next[key] = found
+    trace.state = found
+    return found
+
+
+__all__ = ["CPU", "Buffer", "Chain", "LeafKey", "Local", "Meta", "State", "Trace", "Trie",
+           "bind_leaf", "guard", "local", "new_metas", "scalar_leaf", "set_grad_mode",
+           "transition", "trie"]  # fmt: skip

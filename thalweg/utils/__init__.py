@@ -1,0 +1,5 @@
+"""`thalweg.utils`: PyTorch's place for helpers that other packages define."""
+
+from thalweg.utils import data
+
+__all__ = ["data"]
