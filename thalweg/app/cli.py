@@ -73,11 +73,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def version() -> str:
-    """The installed version; a source tree that is only on the path has none."""
+    """The installed version, or that of a source tree which is only on the path."""
     try:
         return importlib.metadata.version("thalweg")
     except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
+        import thalweg
+
+        return thalweg.__version__
 
 
 def show_info(options: argparse.Namespace) -> int:

@@ -3,8 +3,8 @@
 A graph is well-formed if its inputs are distinct graph inputs and include every one that is
 reachable; each node reads only what stands before it; its attributes are plain, hashable values;
 the types of its results are those its op infers; and placements fit shapes and meshes. Graphs
-held as attributes obey the same rules. At stage 'primitive', after `decompose`, there are neither
-composites nor the identities that steer differentiation.
+held as attributes obey the same rules. At stage 'primitive', after `decompose`, the graph itself
+has neither composites nor the identities that steer differentiation.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class _Verifier:
                 self.nested(node, key, item)
         elif isinstance(value, Graph):
             inside = f"{self.inside}in attribute {key} of {node.op.name}: "
-            _Verifier(value, self.stage, inside).run()
+            _Verifier(value, "any", inside).run()  # its op lowers it by itself, at any stage
 
     def types(self, node: Node) -> None:
         name = node.op.name

@@ -123,10 +123,6 @@ def _hardtanh(op: str, input: Value, low: float, high: float) -> Value:
     return _limited(x, low, high)
 
 
-class BoundsError(ValueRangeError):
-    """Bounds in the wrong order."""
-
-
 def _hard_calls() -> Iterator[Call]:
     yield from unary_calls(-8, 8, ints=False, bools=False)()
     yield Call((np.array([0.0, 6.0, -1.0, 1.0]),))
@@ -149,7 +145,7 @@ def _hardtanh_calls() -> Iterator[Call]:
 def hardtanh(input: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
     """x limited to [min_val, max_val]. ValueError if ``min_val > max_val``."""
     if min_val > max_val:
-        raise BoundsError(
+        raise ValueRangeError(
             f"hardtanh: min_val cannot be greater than max_val, got {min_val} and {max_val}"
         )
     return _hardtanh("hardtanh", input, min_val, max_val)

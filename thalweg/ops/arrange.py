@@ -85,13 +85,13 @@ def roll(
         if len(by) != 1:
             raise ShapeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:0")
         flat = to_shape(input, (input.type.numel,))
-        return to_shape(_rolled(flat, by[0], 0), input.shape)  # type: ignore[arg-type]
+        return to_shape(_rolled(flat, by[0], 0), input.shape)
     chosen = tuple(dims) if isinstance(dims, (tuple, list)) else (dims,)
     if len(by) != len(chosen):
         raise ShapeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(chosen)}")
     for shift, dim in zip(by, chosen):
         if input.ndim:
-            input = _rolled(input, shift, normalize_dim(dim, input.ndim))  # type: ignore[arg-type]
+            input = _rolled(input, shift, normalize_dim(dim, input.ndim))
     return input
 
 
@@ -180,7 +180,7 @@ def _spelled(numbers: Any, dtype: DType) -> Value:
     steps = np.flatnonzero(np.diff(numbers) != 1) + 1
     runs = np.split(numbers, steps)
     parts = [ops.iota(shape=(len(r),), dim=0, dtype=dtype, start=int(r[0])) for r in runs]
-    return parts[0] if len(parts) == 1 else ops.concat(*parts, dim=0)
+    return parts[0] if len(parts) == 1 else ops.concat(*parts, dim=0)  # type: ignore[no-any-return]
 
 
 @function("tril_indices", calls=_indices_calls)
@@ -324,8 +324,9 @@ def linalg_cross(input: Value, other: Value, *, dim: int = -1) -> Value:
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and "
             f"{other.shape[dim]}"
         )
-    up, down = (lambda v: _rolled(v, -1, axis)), (lambda v: _rolled(v, 1, axis))
-    return up(x) * down(y) - down(x) * up(y)  # type: ignore[no-any-return]
+    x1, y1 = (_rolled(v, -1, axis) for v in (x, y))
+    x2, y2 = (_rolled(v, 1, axis) for v in (x, y))
+    return x1 * y2 - x2 * y1
 
 
 def _cross_calls() -> Iterator[Call]:

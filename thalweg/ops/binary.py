@@ -10,14 +10,13 @@ import numpy as np
 
 from ..core.dtypes import BY_NAME, bool_, default_dtype
 from ..core.errors import DTypeError, ValueRangeError
-from ..ir import loops
 from ..ir.node import Node, Value
 from .arithmetic import PUBLIC, Operand, coerce, constant
 from .contract import Array, Declined, Grads, Sample, primitive
 from .families import Binary, floats, in_float32, integers, samples_of
 from .function import Call, function
 from .link import ops
-from .pointwise import expect_tensor, internal_composite, zeros_like
+from .pointwise import expect_tensor, internal_composite, loops, zeros_like
 from .pointwise_calls import binary_calls, calls, no_gradients
 
 
@@ -175,11 +174,11 @@ class Nextafter(RealBinary):
         return loops.Select(undefined, x + y, loops.Select(same, y, moved))
 
 
-def _bits_of(x: Any) -> loops.Expr:
+def _bits_of(x: Any) -> Any:
     return loops.Bitcast(x, BY_NAME[f"int{8 * x.dtype.itemsize}"])
 
 
-def _with_sign_of(y: Any, x: Any) -> loops.Expr:
+def _with_sign_of(y: Any, x: Any) -> Any:
     """The magnitude of ``x`` with the sign bit of ``y``."""
     bits_x, bits_y = _bits_of(x), _bits_of(y)
     limits = np.iinfo(bits_x.dtype.np)

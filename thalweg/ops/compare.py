@@ -11,14 +11,13 @@ import numpy as np
 
 from ..core.dtypes import bool_, default_dtype
 from ..core.errors import DTypeError, ValueRangeError
-from ..ir import loops
 from ..ir.node import Value
 from .arithmetic import Operand, coerce, constant
 from .contract import Array, primitive
 from .families import Comparison, floats, integers, samples_of
 from .function import FUNCTIONS, Call, function
 from .link import ops
-from .pointwise import expect_tensor, zeros_like
+from .pointwise import expect_tensor, loops, zeros_like
 from .pointwise_calls import binary_calls, no_gradients, unary_calls
 
 # x < max(y) where x is less than any of them; max(x) < y where all of them are less.

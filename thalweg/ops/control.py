@@ -25,7 +25,7 @@ from ..ir.node import INPUT, Node, Value, make_input
 from ..ir.sbp import Signature
 from ..ir.types import TensorType
 from .arithmetic import constant
-from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
+from .contract import Array, Attrs, Declined, Grads, Primitive, Sample, all_broadcast, primitive
 from .families import batch_up, expand_front
 from .function import Composite, body_of
 from .link import ops
@@ -150,6 +150,9 @@ class Cond(ControlFlow):
         )
         return graphs["true"].output_types
 
+    def num_outputs(self, attrs: Attrs) -> int:
+        return len(attrs["true"].outputs)
+
     def reference(self, pred: Array, *operands: Array, true: Graph, false: Graph) -> Any:
         return tuple(run_plan(true if pred.item() else false, operands))
 
@@ -241,6 +244,9 @@ class WhileLoop(ControlFlow):
             )
         return tuple(operands[:num_carry])
 
+    def num_outputs(self, attrs: Attrs) -> int:
+        return attrs["num_carry"]  # type: ignore[no-any-return]
+
     def reference(self, *operands: Array, cond: Graph, body: Graph, num_carry: int) -> Any:
         carry, consts = list(operands[:num_carry]), operands[num_carry:]
         while run_plan(cond, [*carry, *consts])[0].item():
@@ -298,6 +304,9 @@ class Scan(ControlFlow):
         check_types("scan", "carries from the body", body.output_types[:num_carry], init)
         stacked = [*body.output_types[num_carry:], *init]
         return (*init, *(t.with_shape((length, *t.shape)) for t in stacked))
+
+    def num_outputs(self, attrs: Attrs) -> int:
+        return len(attrs["body"].outputs) + attrs["num_carry"]  # type: ignore[no-any-return]
 
     def reference(
         self, *operands: Array, body: Graph, num_carry: int, num_xs: int, length: int, reverse: bool

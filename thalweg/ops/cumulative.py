@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from .named import public
 class Cumulative(Primitive):
     """Base: result i along ``dim`` depends on elements 0..i along it."""
 
-    index: Any = Declined("a running result along one dimension; not a contraction")
+    index: ClassVar[Any] = Declined("a running result along one dimension; not a contraction")
     accepts: tuple[str, ...] = ("bool", "int", "float")
     lower: Any = Declined("a scan along one dimension: a kernel template")
     onnx: Any = Declined("no such operator; exported as a Scan")
@@ -133,7 +133,7 @@ class CumExtremum(Cumulative):
     """Base of cummax and cummin: the running extremum and its latest position; NaN stays."""
 
     outputs = 2
-    differentiable: Any = (True, False)
+    differentiable: ClassVar[Any] = (True, False)
 
     def vjp(self, node: Node, g: Any) -> Grads:
         if g[0] is None:
@@ -289,4 +289,4 @@ def diff(
         low = public.narrow(x, dim, 0, count)
         high = public.narrow(x, dim, x.shape[dim] - count, count)
         x = public.logical_xor(high, low) if x.dtype.category == "bool" else high - low
-    return x  # type: ignore[no-any-return]
+    return x

@@ -1,4 +1,4 @@
-"""Dimension arguments: how negative numbers, tuples, lists and "all of them" become plain tuples."""
+"""Dimension arguments: negative numbers, tuples, lists and "all of them" as plain tuples."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def distinct_dims(dim: int | Sequence[int], ndim: int) -> tuple[int, ...]:
     given = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
     dims: list[int] = []
     for each in given:
-        number = normalize_dim(each, ndim)  # type: ignore[arg-type]
+        number = normalize_dim(each, ndim)
         if number in dims:
             raise ShapeError(f"dim {number} appears multiple times in the list of dims")
         dims.append(number)

@@ -11,7 +11,7 @@ start.. of ``total`` along its j-th indexed dimension, and positions elsewhere g
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class Indexed(Primitive):
     """Base of `take` and `index_put`."""
 
     inputs = None
-    index: Any = Declined("positions are data")
+    index: ClassVar[Any] = Declined("positions are data")
     lower: Any = Declined("indirect loads or stores: a kernel template")
 
     def index_dims(self, node: Node) -> tuple[int, int, int, int]:
@@ -286,7 +286,15 @@ class IndexPut(Indexed):
         ]:
             x = rng.uniform(0.5, 2.0, shape)
             new = rng.uniform(0.5, 2.0, (*index[0].shape, *shape[batch + len(index) :]))
-            for combine in ("set", *COMBINE):
+            yield Sample((x, *index, new), {"batch": batch, "combine": "set"})
+        for shape, index, batch in [
+            ((5, 3), (np.array([4, 0, 4]),), 0),
+            ((3, 4), (np.array([1, 0, 1]), np.array([3, 2, 3])), 0),
+            ((2, 4, 3), (np.array([[1, 1], [2, 2]]),), 1),
+        ]:
+            x = rng.uniform(0.5, 2.0, shape)
+            new = rng.uniform(0.5, 2.0, (*index[0].shape, *shape[batch + len(index) :]))
+            for combine in COMBINE:
                 yield Sample((x, *index, new), {"batch": batch, "combine": combine})
         x, again = rng.uniform(0.5, 2.0, (3, 2)), np.array([1, 1, -1, 1])
         for combine in COMBINE:
@@ -354,7 +362,12 @@ class IndexPut(Indexed):
             return found
         found += [of(term, Split(d), Split(d), term) for d in range(batch, ndim)]
         found.append(of(term, whole, term, term))
-        return found
+        # With the new elements fixed, all but multiplying are monotone in x, and that is linear.
+        others = {"sum": ("max", "min"), "prod": ("sum",), "max": ("min",), "min": ("max",)}[
+            combine
+        ]
+        terms = [Partial(op) for op in others if reducible(node, Partial(op))]
+        return found + [of(p, whole, whole, p) for p in terms]
 
     def batch(
         self, node: Node, inputs: tuple[Value, ...], batched: tuple[bool, ...], size: int
@@ -401,7 +414,7 @@ def _prod_vjp(
     def gradient(zero: Value, safe: Value, count: Value, total: Value, grad: Value) -> Value:
         others_are_whole = public.eq(count - cast(zero, g.dtype), 0)
         kept = public.where(others_are_whole, total / safe, constant(0, g.dtype, total.shape))
-        return grad * kept
+        return grad * kept  # type: ignore[no-any-return]
 
     def at(value: Value) -> Value:
         return ops.take(value, *index, **attrs)  # type: ignore[no-any-return]

@@ -50,7 +50,9 @@ def plan(shape: tuple[int, ...], index: Sequence[Any]) -> Plan:
         items.extend([Slice()] * missing if item is Ellipsis else [item])
     if not any(item is Ellipsis for item in index):
         items.extend([Slice()] * missing)
-    starts, stops, steps = [], [], []
+    starts: list[int] = []
+    stops: list[int] = []
+    steps: list[int] = []
     result: list[int] = []
     tensors: list[tuple[int, Value]] = []
     for item in items:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core.dtypes import DType
-from ..core.errors import ArgumentError, DTypeError, ShapeError
+from ..core.errors import ArgumentError, DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Node, Value
 from ..ir.sbp import Signature, Split
 from ..ir.types import TensorType
@@ -30,7 +30,7 @@ class Concat(Primitive):
 
     name = "concat"
     inputs = None
-    index: Any = Declined("pieces of one dimension; not a contraction")
+    index: ClassVar[Any] = Declined("pieces of one dimension; not a contraction")
     onnx = "Concat"
     lower: Any = Declined("one copy per operand into one buffer: a kernel template")
 
@@ -97,7 +97,7 @@ def promoted(op: str, tensors: Tensors) -> tuple[list[Value], DType]:
     if isinstance(tensors, Value) or not all(isinstance(v, Value) for v in tensors):
         raise ArgumentError(f"{op}(): argument 'tensors' must be tuple of Tensors")
     if not tensors:
-        raise ShapeError(f"{op}(): expected a non-empty list of Tensors")
+        raise ValueRangeError(f"{op}(): expected a non-empty list of Tensors")
     dtype = common_dtype(list(tensors))
     return [cast(v, dtype) for v in tensors], dtype
 
@@ -112,7 +112,7 @@ def _cat_calls() -> Iterator[Call]:
     yield Call(([np.zeros((0,)), x],), grad=False)
     yield Call(([x, y], 1), error=(RuntimeError, "Sizes of tensors must match"))
     yield Call(([rng.normal(size=()), x],), error=(RuntimeError, "zero-dimensional"))
-    yield Call(([],), error=(RuntimeError, "expected a non-empty list"))
+    yield Call(([],), error=(ValueError, "expected a non-empty list"))
     yield Call(([x, y], 2), error=(IndexError, "Dimension out of range"))
 
 
@@ -122,7 +122,7 @@ def cat(tensors: Tensors, dim: int = 0) -> Value:
 
     1-d tensors of no elements are left out whatever the others' rank, as PyTorch allows.
     """
-    values, dtype = promoted("cat", tensors)
+    values, _ = promoted("cat", tensors)
     for i, v in enumerate(values):
         if v.ndim == 0:
             raise ShapeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")

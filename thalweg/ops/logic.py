@@ -9,7 +9,6 @@ import numpy as np
 
 from ..core.dtypes import bool_
 from ..core.errors import DTypeError
-from ..ir import loops
 from ..ir.node import Node, Value
 from ..ir.sbp import Signature
 from .arithmetic import Operand, coerce, constant
@@ -18,7 +17,7 @@ from .contract import Array, Declined, Sample, primitive
 from .families import Binary, integers, samples_of, signature
 from .function import Call, function
 from .link import ops
-from .pointwise import expect_tensor, zeros_like
+from .pointwise import expect_tensor, loops, zeros_like
 from .pointwise_calls import binary_calls, no_gradients, unary_calls
 
 

@@ -9,15 +9,14 @@ import numpy as np
 
 from ..core.dtypes import complex128, float64
 from ..core.errors import DTypeError, ValueRangeError
-from ..ir import loops
 from ..ir.node import Node, Value
 from ..ir.sbp import Signature
-from .arithmetic import Operand, Scalar, cast, coerce, common_dtype, conj, constant
+from .arithmetic import Operand, Scalar, cast, coerce, common_dtype, conj, constant, is_weak
 from .contract import Array, Grads, Sample, primitive
 from .families import Binary, floats, in_float32, samples_of, signature
 from .function import Call, function
 from .link import ops
-from .pointwise import expect_tensor, zeros_like
+from .pointwise import expect_tensor, loops, zeros_like
 from .pointwise_calls import binary_calls
 from .unary import reciprocal, rsqrt
 
@@ -169,7 +168,7 @@ def lerp(input: Value, end: Value, weight: Operand) -> Value:
     expect_tensor("lerp", input)
     expect_tensor("lerp", end, "end", 2)
     for name, value in (("end", end), ("weight", weight)):
-        if isinstance(value, Value) and value.dtype is not input.dtype:
+        if isinstance(value, Value) and value.dtype is not input.dtype and not is_weak(value):
             raise DTypeError(
                 f"lerp: expected dtype {input.dtype} for `{name}` but got dtype {value.dtype}"
             )

@@ -59,7 +59,7 @@ def highest(dtype: DType) -> Any:
 class Reduction(Primitive):
     """Base: ``dims`` are distinct, sorted, non-negative. ``combine`` is the Partial it yields."""
 
-    index: Any = "...k -> ..."
+    index: ClassVar[Any] = "...k -> ..."
     combine: ClassVar[str] = "sum"
     accepts: ClassVar[tuple[str, ...]] = ("int", "float", "complex")
     lower: Any = Declined("lowered together with its fused producers by the native backend")
@@ -225,7 +225,7 @@ def _extremum(ufunc: Any, x: Array, dims: Dims, identity: Any) -> Array:
 class ArgExtremum(Primitive):
     """Base of argmax and argmin: the first position of the extremum along ``dim``; NaN wins."""
 
-    index: Any = "...k -> ..."
+    index: ClassVar[Any] = "...k -> ..."
     differentiable = False
     vjp: Any = Declined("positions are constant almost everywhere")
     lower: Any = Declined("a reduction over pairs of value and position: a kernel template")

@@ -135,7 +135,7 @@ def mean(
     """The mean over ``dim`` (default: all). RuntimeError for integers unless ``dtype``."""
     x = float_for_mean(input, dtype, "mean")
     dims = normalize_dims(dim, x.ndim)
-    return reduced(ops.reduce_sum, x, dims, keepdim) / constant_like(count_of(x, dims), x)  # type: ignore[no-any-return]
+    return reduced(ops.reduce_sum, x, dims, keepdim) / constant_like(count_of(x, dims), x)
 
 
 def constant_like(number: float, like: Value) -> Value:
@@ -144,7 +144,8 @@ def constant_like(number: float, like: Value) -> Value:
 
 def _nanmean_calls() -> Iterator[Call]:
     yield Call((np.array([[1.0, np.nan], [5.0, 2.0]]),))
-    yield Call((np.array([[1.0, np.nan], [np.nan, np.nan]]), 1, True))
+    yield Call((np.array([[1.0, np.nan], [3.0, 2.0]]), 1, True))
+    yield Call((np.array([[1.0, np.nan], [np.nan, np.nan]]), 1, True), grad=False)
 
 
 @function("nanmean", method=True, calls=_nanmean_calls)
@@ -285,13 +286,13 @@ def _arg(name: str, op: Any, input: Value, dim: int | None, keepdim: bool) -> Va
                 f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
             )
         found = op(to_shape(input, (input.type.numel,)), dim=0)
-        return to_shape(found, (1,) * input.ndim) if keepdim else found  # type: ignore[no-any-return]
+        return to_shape(found, (1,) * input.ndim) if keepdim else found
     dim = normalize_dim(dim, input.ndim)
     if not input.ndim:
         return constant(0, int64)
     require_elements(name, input, (dim,))
     found = op(input, dim=dim)
-    return to_shape(found, kept_shape(input.shape, (dim,))) if keepdim else found  # type: ignore[no-any-return]
+    return to_shape(found, kept_shape(input.shape, (dim,))) if keepdim else found
 
 
 @function("argmax", method=True, calls=_arg_calls)

@@ -34,36 +34,50 @@ def _is_float(type: TensorType) -> bool:
 class _Sum:
     """How to form the sum over steps of values of a body outside the loop.
 
-    ``stacks`` are the per-step values to be stacked; `build` returns a function from their stacks
-    to the sum.
+    ``stacks`` are the per-step values that have to be stacked for it; `build` returns a function
+    from their stacks to the sum.
     """
 
-    def __init__(self, steps: set[Value], fresh: str = "𝑡") -> None:
-        self.per_step = steps
+    def __init__(self, per_step: set[Value]) -> None:
+        self.per_step = per_step
         self.stacks: dict[Value, None] = {}
-        self.fresh = fresh
 
     def build(self, value: Value) -> Rebuild:
-        op, node = value.node.op.name, value.node
-        if op == "add" and all(v in self.per_step for v in node.inputs):
-            left, right = map(self.build, node.inputs)
-            return lambda stacked: left(stacked) + right(stacked)
-        if op in _LINEAR and node.inputs[0] in self.per_step:
+        node = value.node
+        moving = [v in self.per_step for v in node.inputs]
+        if node.op.name == "add" and all(moving):
+            return self._of_add(node)
+        if node.op.name == "dot" and any(moving):
+            return self._of_dot(node, moving)
+        if node.op.name in _LINEAR and moving == [True] and not node.attrs.get("value"):
             inner = self.build(node.inputs[0])
             return lambda stacked: node.op(inner(stacked), **node.attrs)
-        if op == "reduce_sum":
-            (x,) = node.inputs
-            self.stacks[x] = None
-            dims = (0, *(d + 1 for d in node.attrs["dims"]))
-            return lambda stacked: ops.reduce_sum(stacked[x], dims=dims)
-        if op == "dot" and all(v in self.per_step for v in node.inputs):
-            x, y = node.inputs
-            left, right, result = parse_spec(node.attrs["spec"])
-            self.stacks[x] = self.stacks[y] = None
-            spec = f"{self.fresh}{left},{self.fresh}{right}->{result}"
-            return lambda stacked: ops.dot(stacked[x], stacked[y], spec=spec)
+        if node.op.name == "reduce_sum":
+            return self._over_steps(node.inputs[0], node.attrs["dims"])
+        return self._over_steps(value, ())
+
+    def _over_steps(self, value: Value, dims: tuple[int, ...]) -> Rebuild:
         self.stacks[value] = None
-        return lambda stacked: ops.reduce_sum(stacked[value], dims=(0,))
+        summed = (0, *(d + 1 for d in dims))
+        return lambda stacked: ops.reduce_sum(stacked[value], dims=summed)
+
+    def _of_add(self, node: Node) -> Rebuild:
+        left, right = map(self.build, node.inputs)
+        return lambda stacked: left(stacked) + right(stacked)
+
+    def _of_dot(self, node: Node, moving: list[bool]) -> Rebuild:
+        x, y = node.inputs
+        spec = node.attrs["spec"]
+        if not all(moving):
+            inner = self.build(x if moving[0] else y)
+            if moving[0]:
+                return lambda stacked: ops.dot(inner(stacked), y, spec=spec)
+            return lambda stacked: ops.dot(x, inner(stacked), spec=spec)
+        left, right, result = parse_spec(spec)
+        step = next(c for c in "tuvwxyzabcdefghijklmnopqrs" if c not in left + right)
+        self.stacks[x] = self.stacks[y] = None
+        stacked_spec = f"{step}{left},{step}{right}->{result}"
+        return lambda stacked: ops.dot(stacked[x], stacked[y], spec=stacked_spec)
 
 
 def _dependents(outputs: Sequence[Value], sources: Sequence[Value]) -> set[Value]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..core.dtypes import bool_, finfo
 from ..core.errors import ArgumentError, DTypeError, ShapeError
-from ..ir import loops
 from ..ir.node import Node, Value
 from ..ir.types import TensorType
 from .arithmetic import (
@@ -26,7 +25,7 @@ from .contract import Array, Grads, Sample, primitive
 from .families import Binary, Pointwise, floats, integers, samples_of
 from .function import Call, composite, function
 from .link import ops
-from .pointwise import expect_tensor, internal_composite, zeros_like
+from .pointwise import expect_tensor, internal_composite, loops, zeros_like
 from .pointwise_calls import SPECIAL, binary_calls, calls
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -337,7 +339,8 @@ def narrow(input: Value, dim: int, start: int, length: int) -> Value:
         raise ShapeError(f"narrow(): length must be non-negative, got {length}.")
     if not -extent <= start <= extent:
         raise DimError(
-            f"start out of range (expected to be in range of [{-extent}, {extent}], but got {start})"
+            f"start out of range (expected to be in range of [{-extent}, {extent}], but got "
+            f"{start})"
         )
     begin = start + extent if start < 0 else start
     if begin + length > extent:
@@ -397,7 +400,7 @@ def split(
     dim = normalize_dim(dim, input.ndim)
     if isinstance(split_size_or_sections, (tuple, list)):
         return split_with_sizes(input, split_size_or_sections, dim)  # type: ignore[no-any-return]
-    size, extent = int(split_size_or_sections), input.shape[dim]  # type: ignore[call-overload]
+    size, extent = index(split_size_or_sections), input.shape[dim]  # type: ignore[arg-type]
     if size < 0:
         raise ShapeError(f"split expects split_size be non-negative, but got split_size={size}")
     if size == 0 and extent:
@@ -466,8 +469,8 @@ def tensor_split(
     if isinstance(indices_or_sections, (tuple, list)):
         cuts = [slice(None, i).indices(extent)[1] for i in indices_or_sections]
         bounds = [0, *cuts, extent]
-        return tuple(slice_dim(input, dim, a, max(a, b)) for a, b in zip(bounds[:-1], bounds[1:]))
-    sections = int(indices_or_sections)  # type: ignore[call-overload]
+        return tuple(slice_dim(input, dim, a, max(a, b)) for a, b in pairwise(bounds))
+    sections = index(indices_or_sections)  # type: ignore[arg-type]
     if sections <= 0:
         raise ShapeError(f"number of sections must be larger than 0, got {sections}")
     base, more = divmod(extent, sections)
@@ -477,7 +480,7 @@ def tensor_split(
 def _unbind_calls() -> Iterator[Call]:
     yield Call((_example(2, 3),))
     yield Call((_example(2, 3), -1))
-    yield Call((_example(),), error=(RuntimeError, ""))
+    yield Call((_example(),), error=(IndexError, "no dimensions"))
 
 
 @function("unbind", method=True, view=True, calls=_unbind_calls)

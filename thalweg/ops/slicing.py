@@ -428,7 +428,7 @@ class Diagonal(View):
         offset, dim1, dim2 = attrs["offset"], attrs["dim1"], attrs["dim2"]
         if not diagonal_extent(shape[dim1], shape[dim2], offset):
             return 0
-        return offset * strides[dim2] if offset >= 0 else -offset * strides[dim1]
+        return offset * strides[dim2] if offset >= 0 else -offset * strides[dim1]  # type: ignore[no-any-return]
 
     def write(self, base: Value, new: Value, **attrs: Any) -> Value:
         offset, dim1, dim2 = attrs["offset"], attrs["dim1"], attrs["dim2"]
@@ -507,9 +507,24 @@ class Windows(View):
         return (_put_windows(zeros, g, node.attrs, "sum"),)
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
-        dims = [d for d in range(node.inputs[0].ndim) if d != node.attrs["dim"]]
+        dims = [
+            d
+            for d in range(node.inputs[0].ndim)
+            if d != node.attrs["dim"] or self._same_cut(node, ranks)
+        ]
         splits = [Signature((Split(d),), (Split(d),)) for d in dims]
         return [all_broadcast(node), *pass_partial(node), *splits]
+
+    def _same_cut(self, node: Node, ranks: int) -> bool:
+        """Whether each rank's elements are just those of its windows."""
+        dim, size, step = (node.attrs[key] for key in ("dim", "size", "step"))
+        for r in range(ranks):
+            first, last = split_bounds(node.inputs[0].shape[dim], ranks, r)
+            begin, end = split_bounds(node.types[0].shape[dim], ranks, r)
+            windows = (last - first - size) // step + 1 if last - first >= size else -1
+            if first != begin * step or windows != end - begin:
+                return False
+        return True
 
     def batch(
         self, node: Node, inputs: tuple[Value, ...], batched: tuple[bool, ...], size: int

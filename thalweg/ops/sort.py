@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Sort(Primitive):
 
     name = "sort"
     outputs = 2
-    differentiable: Any = (True, False)
+    differentiable: ClassVar[Any] = (True, False)
     index = Declined("a permutation that depends on data")
     lower: Any = Declined("a kernel template, not a loop nest")
     onnx = "TopK"
@@ -257,8 +257,10 @@ def searchsorted(
     while count and reach:
         further = found + reach
         probe = ops.take(sequence, public.clamp(further - 1, max=count - 1), batch=batch)
-        after = public.gt(probe, values) if right else public.ge(probe, values)
-        go = public.logical_and(public.le(further, count), public.logical_not(after))
+        before = public.le(probe, values) if right else public.lt(probe, values)
+        if values.dtype.is_floating_point:
+            before = public.logical_or(before, public.isnan(values))
+        go = public.logical_and(public.le(further, count), before)
         found = public.where(go, further, found)
         reach //= 2
     return cast(found, int32) if out_int32 else found

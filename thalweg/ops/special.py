@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ValueRangeError
-from ..ir import loops
 from ..ir.node import Node, Value
 from .arithmetic import Operand, coerce, coerce_float, constant
 from .contract import Array, Declined, Grads, Sample, primitive
 from .families import Unary, floats, in_float32
 from .function import Call, composite, function
 from .link import ops
-from .pointwise import FALLING, RISING, expect_tensor, internal_composite, zeros_like
+from .pointwise import FALLING, RISING, expect_tensor, internal_composite, loops, zeros_like
 from .pointwise_calls import binary_calls, unary_calls
 from .select import clamp
 from .unary import Elementary, elementary

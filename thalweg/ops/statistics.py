@@ -272,7 +272,7 @@ def _at_rank(rows: Value, q: Value, interpolation: str, ignore_nan: bool) -> Val
     else:
         # A row with NaN has its last element, a NaN, as every quantile.
         rank = public.where(public.lt(known, count), float(count - 1), wanted * float(count - 1))
-    rank = ops.stop_gradient(public.broadcast_to(rank, (*rows.shape[:-1], q.type.numel)))
+    rank = public.broadcast_to(rank, (*rows.shape[:-1], q.type.numel))
     low, high = public.floor(rank), public.ceil(rank)
     if interpolation == "nearest":
         low = high = public.round(rank)

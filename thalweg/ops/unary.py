@@ -15,14 +15,13 @@ import numpy as np
 
 from ..core.dtypes import float32, int64
 from ..core.errors import DTypeError
-from ..ir import loops
 from ..ir.node import Node, Value
 from .arithmetic import coerce_float, conj
 from .contract import Array, Declined, Grads, Primitive, primitive
 from .families import Unary, floats, in_float32, integers, samples_of
 from .function import Call, composite, function
 from .link import ops
-from .pointwise import RISING, expect_tensor, zeros_like
+from .pointwise import RISING, expect_tensor, loops, zeros_like
 from .pointwise_calls import Calls, unary_calls
 
 

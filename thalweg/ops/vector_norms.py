@@ -174,9 +174,9 @@ def linalg_norm(
             "linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
             f"{A.ndim}D."
         )
-    dims = distinct_dims(dim, A.ndim) if dim is not None else tuple(range(A.ndim))  # type: ignore[arg-type]
+    dims = distinct_dims(dim, A.ndim) if dim is not None else tuple(range(A.ndim))
     if len(dims) == 2:
-        return _matrix("linalg.norm", A, ord, dims, keepdim, dtype)  # type: ignore[arg-type]
+        return _matrix("linalg.norm", A, ord, dims, keepdim, dtype)
     return _vector("linalg.norm", A, ord, dims, keepdim, dtype)
 
 

@@ -323,7 +323,7 @@ class FunctionCall:
         self.ctx: Any = type(f"{function.__name__}Backward", (FunctionCtx,), {})()
         self.inputs: list[Any] = []
         self.outputs = 0
-        self.types: list[TensorType] = []
+        self.types: list[TensorType | None] = []
 
     def apply(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         self.inputs = list(args)
@@ -343,6 +343,7 @@ class FunctionCall:
         single = not isinstance(produced, (tuple, list))
         results = [produced] if single else list(produced)
         self.outputs = len(results)
+        self.types = [r._meta.value.type if isinstance(r, Tensor) else None for r in results]
         wrapped = [self._mark(r, i) for i, r in enumerate(results)]
         # Saved outputs must be the differentiable handles, as in PyTorch.
         swap = {id(old): new for old, new in zip(results, wrapped) if isinstance(old, Tensor)}
@@ -374,7 +375,6 @@ class FunctionCall:
         else:
             handle = result(trace, meta)
         trace.boundaries[meta.value] = FunctionPoint(meta.slot, self, index)
-        self.types.append(meta.value.type)
         return handle
 
     def backward(self, grads: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor]]:
@@ -385,7 +385,7 @@ class FunctionCall:
         given = list(grads)
         if ctx._materialize:
             for i, kind in enumerate(self.types):
-                if i < len(given) and given[i] is None:
+                if kind is not None and given[i] is None:
                     given[i] = zeros(kind.shape, dtype=kind.dtype)
         returned = self.function.backward(ctx, *given)
         values = list(returned) if isinstance(returned, (tuple, list)) else [returned]

@@ -18,7 +18,7 @@ from ..ops.arithmetic import cast, constant
 from ..ops.link import ops
 from ..passes.autodiff import gradients, requires_grad
 from .alias import bind
-from .flush import History
+from .flush import History, flush
 from .points import FunctionPoint, HistoryPoint, HookPoint, Point
 from .record import result
 from .residuals import forward_nodes, grad_sources, read_forward
@@ -47,6 +47,10 @@ class Pass:
     # ---- the current trace
 
     def run(self, roots: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+        if any(not isinstance(p, HistoryPoint) for p in local.trace.boundaries.values()):
+            # Python code in the backward pass may read values, and so flush. What it needs of
+            # this trace then has to outlive it: flush now, and run from the history.
+            flush()
         trace = local.trace
         slots = [bind(trace, t) for t in roots]
         for grad in grads:
@@ -270,7 +274,7 @@ class Forbidden:
         for value in read:
             if value in self.overwritten:
                 by = self.overwritten[value]
-                if by is not None and _made_by(by, node):
+                if by is not None and _made_by(by, value, node):
                     continue
                 kind = value.type
                 raise AutogradError(
@@ -281,9 +285,10 @@ class Forbidden:
                 )
 
 
-def _made_by(by: Value, node: Node) -> bool:
-    """Whether ``node`` is part of the in-place operation that wrote ``by``."""
-    return node in forward_nodes([by])
+def _made_by(by: Value, old: Value, node: Node) -> bool:
+    """Whether ``node`` is part of the in-place operation that replaced ``old`` with ``by``: such
+    an operation may read what it overwrites."""
+    return node in forward_nodes([by]) and node not in forward_nodes([old])
 
 
 FREED = (

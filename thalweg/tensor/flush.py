@@ -105,9 +105,6 @@ def flush() -> None:
         if live:
             _run(trace, live)
     finally:
-        if live and trace.tensors[live[0]] is not None:
-            close(trace)
-    if not live:
         close(trace)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ir.types import TensorType
 from .tensor import Tensor
+from .trace import LeafKey
 
 
 class Parameter(Tensor):
@@ -22,8 +24,14 @@ class Parameter(Tensor):
             data = make([])
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter data must be a Tensor, got {type(data).__name__}")
-        source: Any = data.detach()
         made = object.__new__(cls)
+        if data._buffer is not None and data._extra is None and data.is_leaf:
+            # A value that is already there needs no recorded copy.
+            made._trace, made._slot, made._buffer, made._extra = None, 0, data._buffer, None
+            kind = TensorType(data._meta.shape, data._meta.dtype, data._meta.device)
+            made._meta = Tensor._from_buffer(data._buffer, LeafKey(kind, requires_grad, True))._meta
+            return made
+        source: Any = data.detach()
         made._trace, made._slot, made._meta = source._trace, source._slot, source._meta
         made._buffer, made._extra = source._buffer, None
         adopt(made, source)
@@ -72,11 +80,19 @@ def adopt(handle: Tensor, source: Tensor) -> None:
 
 
 class Buffer(Tensor):
-    """Marker type for `torch.nn.Buffer`: a tensor that modules register as a buffer."""
+    """A tensor that modules register as a buffer when it is assigned (`torch.nn.Buffer`).
+
+    Args: ``data`` (Tensor, default: empty), ``persistent`` (bool): whether state dicts hold it.
+    """
 
     __slots__ = ()
 
     def __new__(cls, data: Any = None, *, persistent: bool = True) -> Any:
-        made = Parameter.__new__(Parameter, data, False)
+        made: Any = object.__new__(cls)
+        source = Parameter(data, False)
+        for name in ("_trace", "_slot", "_meta", "_buffer", "_extra"):
+            setattr(made, name, getattr(source, name))
+        if made._buffer is None:
+            adopt(made, source)
         made.persistent = persistent
         return made

@@ -42,6 +42,7 @@ LARGEST = 1500  # elements of all operands together; larger samples are for othe
 DRAWS, MORE_DRAWS = 3, 24
 VARIED = 3  # of more operands than this, at most so many at a time are not B
 COMBINATIONS = 1200
+P_PROD = Partial("prod")
 
 
 @dataclass
@@ -120,7 +121,7 @@ class _Trial:
         )
         self.declared: list[Signature] = list(op.sbp(self.node, ranks))
         self.unused: set[int] = set()
-        self.informative = False
+        self.informative = self.binary = False
         self.found: list[Signature] = []
         self.refuted: set[Signature] = set()
 
@@ -226,7 +227,8 @@ class _Trial:
             if held:
                 held = self.survivors(ins, held, MORE_DRAWS, wild=True)
             self.refuted.update(set(wanted) - set(held))
-            self.found += held if self.informative else []
+            if self.informative:
+                self.found += [s for s in held if not (self.binary and P_PROD in s.outs)]
 
     def unused_operands(self) -> set[int]:
         """Operands whose values never change the results (only their types count)."""
@@ -282,7 +284,7 @@ class _Trial:
         self, ins: tuple[Sbp, ...], wanted: list[Signature], draws: int, wild: bool
     ) -> list[Signature]:
         """Those of ``wanted`` that hold on every draw. ``informative`` then tells whether the
-        results varied at all, so that this means something."""
+        results varied at all, so that this means something; ``binary`` that they were 0 or 1."""
         rng = self.rng(2 + wild)
         seen: list[Array] = []
         alive = wanted
@@ -315,8 +317,7 @@ class _Trial:
             alive = kept
             seen.append(np.asarray(whole[0], np.complex128).ravel())
         self.informative = _varied(seen)
-        if all(np.isin(r, (0, 1)).all() for r in seen):
-            alive = [s for s in alive if Partial("prod") not in s.outs]
+        self.binary = all(np.isin(r, (0, 1)).all() for r in seen)
         return alive
 
     def plan(self, signature: Signature) -> tuple[Any, list[Attrs]]:

@@ -1,0 +1,93 @@
+"""Adam (Kingma & Ba, arXiv 1412.6980), AdamW (Loshchilov & Hutter, arXiv 1711.05101), and
+AMSGrad (Reddi et al., ICLR 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..ir.node import Value
+from ..ops.link import ops
+from .optimizer import Optimizer, check
+
+
+class Adam(Optimizer):
+    """Adam with bias correction; ``weight_decay`` is L2, or decoupled for `AdamW`.
+
+    Args: ``lr`` (default 1e-3), ``betas``, ``eps`` (added to the root), ``weight_decay``,
+    ``amsgrad``, ``maximize``.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 0, amsgrad: bool = False, *,
+        foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
+        differentiable: bool = False, fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:  # fmt: skip
+        check(lr >= 0.0, f"Invalid learning rate: {lr}")
+        check(eps >= 0.0, f"Invalid epsilon value: {eps}")
+        check(0.0 <= betas[0] < 1.0, f"Invalid beta parameter at index 0: {betas[0]}")
+        check(0.0 <= betas[1] < 1.0, f"Invalid beta parameter at index 1: {betas[1]}")
+        check(weight_decay >= 0.0, f"Invalid weight_decay value: {weight_decay}")
+        super().__init__(
+            params,
+            {
+                "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+                "amsgrad": amsgrad, "maximize": maximize, "foreach": foreach,
+                "capturable": capturable, "differentiable": differentiable, "fused": fused,
+                "decoupled_weight_decay": decoupled_weight_decay or self.decoupled,
+            },
+        )  # fmt: skip
+
+    def slots(self, group: dict[str, Any]) -> dict[str, float]:
+        names = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+        if group["amsgrad"]:
+            names["max_exp_avg_sq"] = 0.0
+        return names
+
+    def numbers(self, group: dict[str, Any], step: int) -> Sequence[float]:
+        beta1, beta2 = group["betas"]
+        lr, decay = float(group["lr"]), group["weight_decay"]
+        shrink = 1 - lr * decay if group["decoupled_weight_decay"] else decay
+        return (
+            lr / (1 - beta1**step), math.sqrt(1 - beta2**step), 1 - beta1, beta2, 1 - beta2,
+            group["eps"], shrink,
+        )  # fmt: skip
+
+    def static(self, group: dict[str, Any], step: int) -> Any:
+        return (
+            group["maximize"], bool(group["weight_decay"]), group["decoupled_weight_decay"],
+            group["amsgrad"],
+        )  # fmt: skip
+
+    def rule(
+        self, static: Any, numbers: Sequence[Value], param: Value, grad: Value, *state: Value
+    ) -> Sequence[Value]:
+        (maximize, decay, decoupled, amsgrad), _ = static
+        step_size, root2, weight1, beta2, weight2, eps, shrink = numbers
+        g = -grad if maximize else grad
+        if decay and decoupled:
+            param = param * shrink
+        elif decay:
+            g = g + param * shrink
+        mean = state[0] + (g - state[0]) * weight1
+        square = state[1] * beta2 + g * g * weight2
+        largest = ops.maximum(state[2], square) if amsgrad else square
+        param = param - mean / (ops.sqrt(largest) / root2 + eps) * step_size
+        return (param, mean, square, largest) if amsgrad else (param, mean, square)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (default 1e-2)."""
+
+    decoupled = True
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **options)
