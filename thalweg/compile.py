@@ -22,28 +22,35 @@ from .runtime.program import Array, Instruction, Kernel, Program
 PASSES: tuple[Callable[[Graph], Graph], ...] = (decompose, eliminate_common)
 
 _CACHE_SIZE = 1024
-_cache: OrderedDict[Graph, Program] = OrderedDict()
+_cache: OrderedDict[tuple[Graph, object], Program] = OrderedDict()
 _cache_lock = threading.Lock()
 
 
 def compile_graph(graph: Graph) -> Program:
     """The program of a graph: passes, then a plan in dependency order. Programs are cached by
     the structure of the optimised graph, so equal computations recorded along different paths
-    share one."""
-    for transform in PASSES:
-        graph = transform(graph)
-        _observe(transform.__name__, graph)
+    share one (unless they stand on different lines, which their errors must name)."""
+    graph = optimise(graph)
+    key = (graph, tuple(n.location for n in graph.nodes))
     with _cache_lock:
-        program = _cache.get(graph)
+        program = _cache.get(key)
         if program is not None:
-            _cache.move_to_end(graph)
+            _cache.move_to_end(key)
             return program
     program = plan(graph)
     with _cache_lock:
-        _cache[graph] = program
+        _cache[key] = program
         while len(_cache) > _CACHE_SIZE:
             _cache.popitem(last=False)
     return program
+
+
+def optimise(graph: Graph) -> Graph:
+    """The graph after all passes."""
+    for transform in PASSES:
+        graph = transform(graph)
+        _observe(transform.__name__, graph)
+    return graph
 
 
 def _observe(stage: str, graph: Graph) -> None:

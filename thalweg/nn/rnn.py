@@ -17,7 +17,7 @@ from thalweg.nn.module import Module
 from thalweg.nn.rnn_cells import State, gru_step, lstm_step, rnn_step
 from thalweg.nn.utils.rnn import PackedSequence
 from thalweg.tensor import Parameter, Tensor
-from thalweg.tensor.functional import gru_layer, lstm_layer, rnn_layer
+from thalweg.tensor import functional as sequences
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
@@ -329,7 +329,7 @@ class RNN(RNNBase):
     def _sequence_op(
         self, x_TBI: Tensor, state: State, weights: list[Any], reverse: bool
     ) -> tuple[Tensor, ...]:
-        return rnn_layer(x_TBI, *state, *weights, reverse=reverse, nonlinearity=self.nonlinearity)
+        return sequences.rnn_layer(x_TBI, *state, *weights, reverse=reverse, nonlinearity=self.nonlinearity)
 
     def _step(self, from_input: Tensor, state: State, weights: list[Any]) -> State:
         return rnn_step(from_input, state, weights[1], weights[3], self.nonlinearity)
@@ -379,7 +379,7 @@ class LSTM(RNNBase):
     def _sequence_op(
         self, x_TBI: Tensor, state: State, weights: list[Any], reverse: bool
     ) -> tuple[Tensor, ...]:
-        return lstm_layer(x_TBI, *state, *weights, reverse=reverse)
+        return sequences.lstm_layer(x_TBI, *state, *weights, reverse=reverse)
 
     def _step(self, from_input: Tensor, state: State, weights: list[Any]) -> State:
         return lstm_step(from_input, state, weights[1], *weights[3:])
@@ -423,7 +423,7 @@ class GRU(RNNBase):
     def _sequence_op(
         self, x_TBI: Tensor, state: State, weights: list[Any], reverse: bool
     ) -> tuple[Tensor, ...]:
-        return gru_layer(x_TBI, *state, *weights, reverse=reverse)
+        return sequences.gru_layer(x_TBI, *state, *weights, reverse=reverse)
 
     def _step(self, from_input: Tensor, state: State, weights: list[Any]) -> State:
         return gru_step(from_input, state, weights[1], weights[3])

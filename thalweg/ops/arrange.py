@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import DType, bool_, int64
-from ..core.errors import DimError, ShapeError
+from ..core.dtypes import DType, int64
+from ..core.errors import ShapeError
 from ..ir.node import Value
 from .arithmetic import Scalar, broadcast_shapes, coerce, constant
 from .dims import distinct_dims, normalize_dim, sequence_of_ints
@@ -16,7 +16,8 @@ from .function import Call, function
 from .link import ops
 from .named import public
 from .shape_functions import reorder, slice_dim, to_shape
-from .slicing import on_diagonal, ramp, replaced
+from .slicing import replaced
+from .windows import on_diagonal, ramp
 
 
 def _example(*shape: int) -> Any:
@@ -478,6 +479,3 @@ def one_hot(tensor: Value, num_classes: int = -1) -> Value:
         constant(0, int64),
     )
     return to_shape(ops.take(table, rows, batch=0), (*tensor.shape, num_classes))
-
-
-__all__ = ["DimError", "bool_", "flipped", "padded"]

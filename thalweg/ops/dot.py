@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import DTypeError, ShapeError
 from ..ir.node import Node, Value
-from ..ir.sbp import Broadcast, P, Sbp, Signature, Split
+from ..ir.sbp import Broadcast, P, Partial, Sbp, Signature, Split
 from ..ir.types import TensorType
 from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
 from .families import in_float32
@@ -106,6 +106,8 @@ class Dot(Primitive):
 
         found = [all_broadcast(node), Signature((P, Broadcast()), (P,))]
         found.append(Signature((Broadcast(), P), (P,)))
+        if set(left + right) == set(result):
+            found.append(Signature((Partial("prod"), Partial("prod")), (Partial("prod"),)))
         for letter in dict.fromkeys(left + right):
             out = Split(result.index(letter)) if letter in result else P
             found.append(Signature((of(left, letter), of(right, letter)), (out,)))

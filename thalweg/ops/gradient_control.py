@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir.node import Node, Value
-from ..ir.sbp import Signature, Split
+from ..ir.sbp import B, Signature, Split
 from ..ir.types import TensorType
 from .contract import Array, Declined, Grads, all_broadcast, primitive
-from .families import floats, samples_of
-from .link import ops
-from .movement import Shape, View, arange_samples, pass_partial
+from .families import batch_up, floats, samples_of
+from .movement import ANY_PARTIAL, Shape, View, arange_samples, pass_partial, reducible
 
 _SAMPLES = samples_of(floats(special=False), arange_samples(((2, 3), {})))
 
@@ -69,6 +68,7 @@ class ReplaceValue(Identity):
 
     name = "replace_value"
     inputs = 2
+    surrogate = "a write to .data changes the value but not the place in the graph of gradients"
     samples: Any = floats(count=2, special=False)
     index = "...,... -> ..."
 
@@ -79,13 +79,20 @@ class ReplaceValue(Identity):
         return value
 
     def vjp(self, node: Node, g: Value) -> Grads:
-        return g, ops.stop_gradient(g) * 0
+        return g, None
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
         splits = [
             Signature((Split(d), Split(d)), (Split(d),)) for d in range(node.inputs[0].ndim)
         ]
-        return [all_broadcast(node), *splits]
+        # Every rank may hold any value of the operand that only gives the gradient path.
+        value_only = [Signature((B, p), (p,)) for p in ANY_PARTIAL if reducible(node, p)]
+        return [all_broadcast(node), *splits, *value_only]
+
+    def batch(
+        self, node: Node, inputs: tuple[Value, ...], batched: tuple[bool, ...], size: int
+    ) -> tuple[Value, ...]:
+        return (self(*batch_up(inputs, batched, size)),)
 
     def strides(self, shape: Shape, strides: Shape, /, **attrs: Any) -> Shape | None:
         return None

@@ -119,8 +119,10 @@ def _sliced(input: Value, made: Plan) -> Value:
 
 def _shaped(sliced: Value, made: Plan) -> Value:
     """The slice with its dimensions as the index orders them: ints gone, None added."""
-    if 0 in made.shape and sliced.type.numel:  # x[False]
-        return constant(0, sliced.dtype, made.shape)
+    if 0 in made.shape and sliced.type.numel:  # x[False]: a new dimension of no elements
+        lifted = to_shape(sliced, tuple(n or 1 for n in made.shape))
+        none = (0,) * lifted.ndim
+        return ops.slice(lifted, starts=none, stops=made.shape, steps=(1,) * lifted.ndim)  # type: ignore[no-any-return]
     return to_shape(sliced, made.shape)
 
 

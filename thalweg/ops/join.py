@@ -12,7 +12,7 @@ from ..core.errors import ArgumentError, DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Node, Value
 from ..ir.sbp import Signature, Split
 from ..ir.types import TensorType
-from .arithmetic import broadcast_shapes, broadcast_to, cast, common_dtype, constant
+from .arithmetic import broadcast_shapes, broadcast_to, cast, common_dtype
 from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
 from .dims import normalize_dim, sequence_of_ints
 from .families import batch_up
@@ -358,6 +358,3 @@ def broadcast_tensors(*tensors: Any) -> tuple[Value, ...]:
     given = tensors[0] if len(tensors) == 1 and not isinstance(tensors[0], Value) else tensors
     shape = broadcast_shapes(*(v.shape for v in given), op="broadcast_tensors")
     return tuple(broadcast_to(v, shape) for v in given)
-
-
-__all__ = ["Concat", "at_least", "cat", "constant", "promoted", "stack"]

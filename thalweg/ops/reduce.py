@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.dtypes import DType, finfo, iinfo, int64
+from ..core.dtypes import DType, iinfo, int64
 from ..core.errors import DTypeError, ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import Partial, Signature, Split
 from ..ir.types import TensorType
-from .arithmetic import cast, conj, constant
+from .arithmetic import cast, conj
 from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
 from .families import in_float32
 from .link import ops
@@ -280,7 +280,3 @@ def _position(function: Any, x: Array, dim: int) -> Array:
     if x.dtype.itemsize == 2 and x.dtype.kind not in "iub":
         x = x.astype(np.float32)
     return np.asarray(function(x, axis=dim), np.int64)
-
-
-__all__ = ["Dims", "Reduction", "constant", "finfo", "highest", "kept_shape", "lowest", "spread",
-           "without"]  # fmt: skip

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core.dtypes import int32, int64
-from ..core.errors import ArgumentError, DTypeError, IndexOutOfRange, ShapeError, ValueRangeError
+from ..core.errors import DTypeError, ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import Signature, Split
 from ..ir.types import TensorType
-from .arithmetic import Operand, Scalar, broadcast_to, cast, coerce, constant
+from .arithmetic import Operand, broadcast_to, cast, coerce, constant
 from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
 from .dims import normalize_dim
 from .function import Call, function
@@ -310,7 +310,3 @@ def isin(
     else:
         found = broadcast_to(constant(False, public.eq(x, x).dtype), x.shape)
     return public.logical_not(found) if invert else found  # type: ignore[no-any-return]
-
-
-__all__ = ["ArgumentError", "IndexOutOfRange", "Scalar", "ValueRangeError", "pick", "sort",
-           "sorted_along"]  # fmt: skip

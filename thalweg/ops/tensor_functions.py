@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import float64, int64
 from ..core.errors import ShapeError
 from ..ir.node import Value
 from .arithmetic import Operand, broadcast_shapes, broadcast_to, cast, constant
@@ -52,18 +53,21 @@ def fill(input: Value, value: Operand) -> Value:
     return constant(value, input.dtype, input.shape)
 
 
-def _no_second_form() -> Iterator[Call]:
-    """`torch.zero` and `torch.copy` do not exist: only their in-place forms do."""
-    return iter(())
-
-
-@function("zero", method="zero", inplace=True, calls=_no_second_form)
+@function("zero", method="zero", inplace=True, calls=_one)
 def zero(input: Value) -> Value:
     """Zeros like ``input``."""
     return constant(0, input.dtype, input.shape)
 
 
-@function("copy", method="copy", inplace=True, calls=_no_second_form)
+def _copies() -> Iterator[Call]:
+    rng = np.random.default_rng(1)
+    yield Call((np.zeros((2, 3)), rng.normal(size=(2, 3))), grad=False)
+    yield Call((np.zeros((2, 3)), rng.normal(size=(3,)).astype(np.float32)), grad=False)
+    yield Call((np.zeros((2,), np.int64), rng.normal(size=(2,)) * 5), grad=False)
+    yield Call((np.zeros((2,)), np.zeros((3,))), error=(RuntimeError, "must match"))
+
+
+@function("copy", method="copy", inplace=True, calls=_copies)
 def copy(input: Value, src: Value, non_blocking: bool = False) -> Value:
     """``src`` broadcast to the shape of ``input``, in its dtype."""
     if broadcast_shapes(input.shape, src.shape, op="copy_") != input.shape:
@@ -74,13 +78,26 @@ def copy(input: Value, src: Value, non_blocking: bool = False) -> Value:
     return broadcast_to(cast(src, input.dtype), input.shape)
 
 
-@function("to_dtype", method="", calls=_no_second_form)
+def _casts() -> Iterator[Call]:
+    yield Call((np.array([1.5, -2.5, 0.0]), int64), grad=False)
+    yield Call((np.array([1.5, -2.5]), float64))
+
+
+def _aliases() -> Iterator[Call]:
+    yield Call((np.arange(6.0).reshape(2, 3),))
+
+
+_casts.no_twin = "PyTorch reaches casts through Tensor.to"  # type: ignore[attr-defined]
+_aliases.no_twin = "PyTorch has no public function for an alias"  # type: ignore[attr-defined]
+
+
+@function("to_dtype", calls=_casts)
 def to_dtype(input: Value, dtype: Any) -> Value:
     """``input`` as ``dtype`` (what ``Tensor.to`` records)."""
     return cast(input, dtype)
 
 
-@function("alias", method="", view=True, calls=_no_second_form)
+@function("alias", view=True, calls=_aliases)
 def alias(input: Value) -> Value:
     """A view of all of ``input``: a second handle on the same storage."""
     return ops.reshape(input, shape=input.shape)  # type: ignore[no-any-return]

@@ -123,6 +123,10 @@ def _no_width(node: Node) -> bool:
     return not any((*node.attrs["low"], *node.attrs["high"], *node.attrs["interior"]))
 
 
+def _mirrors_nothing(node: Node) -> bool:
+    return all(node.types[0].shape[d] == 1 for d in node.attrs["dims"])
+
+
 def _permute_both(m: Matched) -> Value:
     inner, outer = m["inner"].node.attrs["dims"], m["outer"].node.attrs["dims"]
     return ops.permute(m["x"], dims=tuple(inner[d] for d in outer))  # type: ignore[no-any-return]
@@ -153,7 +157,7 @@ _MOVEMENT = (
     Rule("pad by nothing", op("pad", var("x"), where=_no_width), _keep("x")),
     Rule(
         "flip of nothing",
-        op("flip", var("x"), where=lambda n: all(n.types[0].shape[d] == 1 for d in n.attrs["dims"])),
+        op("flip", var("x"), where=_mirrors_nothing),
         _keep("x"),
     ),
     Rule("concat of one", op("concat", var("x")), _keep("x")),
@@ -234,11 +238,12 @@ _REDUCTIONS = (
 
 
 def _foldable(node: Node) -> bool:
-    """A deterministic op of full tensors, applied to each element or to one element only."""
+    """A deterministic op of full tensors, applied to each element or to one element only. A loop
+    in a sub-graph is no constant: it need not end."""
     known = node.op
     if not isinstance(known, Primitive) or known.random or not node.inputs:
         return False
-    if len(node.types) != 1:
+    if len(node.types) != 1 or any(isinstance(a, Graph) for a in node.attrs.values()):
         return False
     each = known.pointwise or (
         node.types[0].numel == 1 and all(v.type.numel == 1 for v in node.inputs)

@@ -9,7 +9,7 @@ backward pass will need (its *residuals*) are computed in the same program and k
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..compile import compile_graph
@@ -24,6 +24,10 @@ from .trace import Meta, State, Trace, local, trie
 
 if TYPE_CHECKING:
     from .tensor import Tensor
+
+
+# Called with the recorded graph of each flush (see `tensor.inspect.watch`).
+observers: list[Callable[[Graph], None]] = []
 
 
 class History:
@@ -58,12 +62,13 @@ class Plan:
     """A compiled flush: which trace inputs to pass, where each live slot's result is, and where
     the residuals are (('out', i) or ('in', i))."""
 
-    __slots__ = ("freed", "inputs", "outs", "program", "residuals", "with_history")
+    __slots__ = ("freed", "graph", "inputs", "outs", "program", "residuals", "with_history")
 
     def __init__(
-        self, program: Program, inputs: list[int], outs: list[int],
+        self, graph: Graph, program: Program, inputs: list[int], outs: list[int],
         residuals: list[tuple[Value, str, int]], with_history: list[int], freed: bool,
     ) -> None:  # fmt: skip
+        self.graph = graph
         self.program = program
         self.inputs = inputs
         self.outs = outs
@@ -129,6 +134,8 @@ def _run(trace: Trace, live: list[int]) -> None:
         metas = [meta for s in state.path() for meta in s.metas]
         plan = make_plan(state, metas, live)
         state.plans[key] = plan
+    for observer in observers:
+        observer(plan.graph)
     trie.clock += 1
     state.used = trie.clock
     trace_inputs = trace.inputs
@@ -188,8 +195,10 @@ def make_plan(state: State, metas: Sequence[Meta], live: Sequence[int]) -> Plan:
     graph = Graph(leaves, list(outputs))
     used = {n.out for n in topological(graph.outputs) if n.op is INPUT}
     inputs = [i for i, v in enumerate(leaves) if v in used]
-    program = compile_graph(Graph([leaves[i] for i in inputs], graph.outputs))
-    return Plan(program, inputs, [outputs[v] for v in values], residuals, with_history, freed)
+    graph = Graph([leaves[i] for i in inputs], graph.outputs)
+    program = compile_graph(graph)
+    positions = [outputs[v] for v in values]
+    return Plan(graph, program, inputs, positions, residuals, with_history, freed)
 
 
 def compute_foreign(tensor: Tensor) -> None:
