@@ -182,8 +182,8 @@ def test_people_may_write_names_and_leave_out_types():
     # comments, too
     loss(%x: float32[2], %y: float32[2] weak=True tag='a') {
       %unused = neg(%x)   # is dropped
-      %z, = add(%x, %y)
-      return %z }""".replace("%z,", "%z")
+      %z = add(%x, %y)
+      return %z }"""
     graph = parse_graph(text, OPS)
     assert print_graph(graph) == (
         "graph(%0: float32[2], %1: float32[2] tag='a' weak) {\n"
@@ -195,7 +195,7 @@ def test_undeclared_operands_are_shown():
     x, y = (make_input(TensorType((2,), float32)) for _ in range(2))
     text = print_graph(Graph([x], [x + y]))
     assert "%1: float32[2] = add(%0, %?)" in text
-    with pytest.raises(GraphError, match=r"line 2, column 29: unexpected character '%'"):
+    with pytest.raises(GraphError, match=r"line 2, column 28: unexpected character '%'"):
         parse_graph(text, OPS)
 
 

@@ -54,11 +54,18 @@ def observed(tensor: Any) -> dict[str, Any]:
         "requires_grad": tensor.requires_grad,
         "is_leaf": tensor.is_leaf,
         "version": tensor._version,
-        "stride": tuple(tensor.stride()),
+        "stride": real_strides(tensor),
         "storage_offset": tensor.storage_offset(),
         "is_contiguous": tensor.is_contiguous(),
         "has_grad_fn": tensor.grad_fn is not None,
     }
+
+
+def real_strides(tensor: Any) -> tuple[int, ...]:
+    """Strides of the dimensions that have any: those of more than one element."""
+    if 0 in tensor.shape:
+        return ()
+    return tuple(s for s, n in zip(tensor.stride(), tensor.shape) if n > 1)
 
 
 def array(tensor: Any) -> np.ndarray:

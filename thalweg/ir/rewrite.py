@@ -238,6 +238,9 @@ class _Rewriter:
                 kept = Node(node.op, inputs, node.attrs, node.types, node.location)
             nodes.add(kept)
             for old, value in zip(node.outputs, kept.outputs):
+                if not old_uses[old]:  # of a node that is kept for another of its results
+                    new[old] = value
+                    continue
                 uses[value] += old_uses[old]
                 new[old] = settled = self.simplest(value, uses, nodes)
                 if settled is not value:

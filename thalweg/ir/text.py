@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -246,10 +246,10 @@ class _Parser:
         values[name] = Node(INPUT, (), attrs, (type,)).out
         return values[name]
 
-    def fresh(self, values: dict[str, Value]) -> str:
+    def fresh(self, taken: Collection[str]) -> str:
         position = self.position
         name = self.take("value", "a value to define, such as %0, or 'return'")
-        if name in values:
+        if name in taken:
             self.fail(f"{name} is defined twice", position)
         return name
 
@@ -264,10 +264,7 @@ class _Parser:
         results: list[str] = []
         stated: list[tuple[TensorType | None, int]] = []
         while not results or self.expect("=", ",") == ",":
-            name = self.fresh(values)
-            if name in results:
-                self.fail(f"{name} is defined twice")
-            results.append(name)
+            results.append(self.fresh({*values, *results}))
             typed = self.accept(":")
             position = self.position
             stated.append((self.type() if typed else None, position))

@@ -86,13 +86,13 @@ class _Verifier:
             self.undefined(f"operand {i}", value, node)
 
     def undefined(self, what: str, value: Value, node: Node | None = None) -> NoReturn:
-        if value.node.op is INPUT:
-            self.fail(f"{what} is an input ({value.type}) that the graph does not declare", node)
         if not 0 <= value.index < len(value.node.types):
             count = len(value.node.types)
             self.fail(
                 f"{what} is result {value.index} of {value.node.op.name}, which has {count}", node
             )
+        if value.node.op is INPUT:
+            self.fail(f"{what} is an input ({value.type}) that the graph does not declare", node)
         self.fail(
             f"{what}, a result of {value.node.op.name}, is not computed before it is read", node
         )

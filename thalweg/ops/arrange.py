@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import DType, int64
-from ..core.errors import ShapeError
+from ..core.errors import ArgumentError, ShapeError
 from ..ir.node import Value
 from .arithmetic import Scalar, broadcast_shapes, coerce, constant
 from .dims import distinct_dims, normalize_dim, sequence_of_ints
@@ -38,7 +38,7 @@ def flipped(input: Value, dims: Sequence[int]) -> Value:
     return ops.flip(input, dims=chosen) if chosen and input.ndim else input
 
 
-@function("flip", method=True, calls=_flip_calls)
+@function("flip", method=True, out=False, calls=_flip_calls)
 def flip(input: Value, *args: Any, dims: Sequence[int] | None = None) -> Value:
     """The order of the elements along ``dims`` reversed (a copy)."""
     return flipped(input, sequence_of_ints(args, dims, "flip"))
@@ -50,7 +50,7 @@ def _matrix_calls() -> Iterator[Call]:
     yield Call((_example(),), error=(RuntimeError, "-d"))
 
 
-@function("fliplr", method=True, calls=_matrix_calls)
+@function("fliplr", method=True, out=False, calls=_matrix_calls)
 def fliplr(input: Value) -> Value:
     """The order of the second dimension reversed."""
     if input.ndim < 2:
@@ -58,7 +58,7 @@ def fliplr(input: Value) -> Value:
     return flipped(input, (1,))
 
 
-@function("flipud", method=True, calls=_matrix_calls)
+@function("flipud", method=True, out=False, calls=_matrix_calls)
 def flipud(input: Value) -> Value:
     """The order of the first dimension reversed."""
     if input.ndim < 1:
@@ -75,7 +75,7 @@ def _roll_calls() -> Iterator[Call]:
     yield Call((x, (1, 2), (0,)), error=(RuntimeError, "shifts and dimensions"))
 
 
-@function("roll", method=True, calls=_roll_calls)
+@function("roll", method=True, out=False, calls=_roll_calls)
 def roll(
     input: Value, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None
 ) -> Value:
@@ -111,7 +111,7 @@ def _rot_calls() -> Iterator[Call]:
     yield Call((_example(2, 3, 4), 1, (1, 2)))
 
 
-@function("rot90", method=True, calls=_rot_calls)
+@function("rot90", method=True, out=False, calls=_rot_calls)
 def rot90(input: Value, k: int = 1, dims: Sequence[int] = (0, 1)) -> Value:
     """The plane ``dims`` turned by ``k`` quarter turns from the first towards the second."""
     if len(dims) != 2:
@@ -184,13 +184,13 @@ def _spelled(numbers: Any, dtype: DType) -> Value:
     return parts[0] if len(parts) == 1 else ops.concat(*parts, dim=0)  # type: ignore[no-any-return]
 
 
-@function("tril_indices", calls=_indices_calls)
+@function("tril_indices", out=False, calls=_indices_calls)
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DType | None = None) -> Value:
     """[2, n]: row and column numbers of a lower triangle, in row-major order."""
     return _positions(row, col, lambda i, j: j <= i + offset, dtype)
 
 
-@function("triu_indices", calls=_indices_calls)
+@function("triu_indices", out=False, calls=_indices_calls)
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: DType | None = None) -> Value:
     """[2, n]: row and column numbers of an upper triangle, in row-major order."""
     return _positions(row, col, lambda i, j: j >= i + offset, dtype)
@@ -220,7 +220,7 @@ def _embed_calls() -> Iterator[Call]:
     yield Call((_example(2, 3), 0, 2, 0))
 
 
-@function("diag_embed", method=True, calls=_embed_calls)
+@function("diag_embed", method=True, out=False, calls=_embed_calls)
 def diag_embed(input: Value, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Value:
     """Square matrices, in dimensions ``dim1`` and ``dim2``, with the last dimension on a
     diagonal and 0 elsewhere."""
@@ -242,7 +242,7 @@ def _flat_calls() -> Iterator[Call]:
     yield Call((_example(),))
 
 
-@function("diagflat", method=True, calls=_flat_calls)
+@function("diagflat", method=True, out=False, calls=_flat_calls)
 def diagflat(input: Value, offset: int = 0) -> Value:
     """The square matrix with all elements on a diagonal."""
     return diag_embed(to_shape(input, (input.type.numel,)), offset)  # type: ignore[no-any-return]
@@ -254,7 +254,7 @@ def _trace_calls() -> Iterator[Call]:
     yield Call((_example(3),), error=(RuntimeError, "matrix"))
 
 
-@function("trace", method=True, calls=_trace_calls)
+@function("trace", method=True, out=False, calls=_trace_calls)
 def trace(input: Value) -> Value:
     """The sum of a matrix's diagonal."""
     if input.ndim != 2:
@@ -287,9 +287,13 @@ def repeat_interleave(
 ) -> Value:
     """Each element ``repeats`` times in a row along ``dim`` (None: of the flattened tensor).
 
-    A tensor of repeats makes the shape depend on data: the tensor layer then reads it and
-    calls `interleave_positions` with `index_select`.
+    A tensor of repeats makes the shape depend on data: the tensor layer then reads it and takes
+    `index_select` at `host.interleave_positions`.
     """
+    if not isinstance(repeats, int):
+        raise ArgumentError(
+            f"repeat_interleave(): expected repeats to be an int here, got {type(repeats).__name__}"
+        )
     return interleaved(input, repeats, dim)
 
 
@@ -359,7 +363,7 @@ def _pad_calls() -> Iterator[Call]:
     yield Call((x, (1, 9)), {"mode": "reflect"}, error=(RuntimeError, "Padding size"))
 
 
-@function("nn.functional.pad", calls=_pad_calls)
+@function("nn.functional.pad", out=False, calls=_pad_calls)
 def pad(
     input: Value, pad: Sequence[int], mode: str = "constant", value: Scalar | None = None
 ) -> Value:

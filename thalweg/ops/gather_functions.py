@@ -258,7 +258,7 @@ def _masked_calls() -> Iterator[Call]:
     yield Call((x, mask[:1], _rng().normal(size=(2, 3))))
 
 
-@function("masked_scatter", method=True, inplace=True, calls=_masked_calls)
+@function("masked_scatter", method=True, inplace=True, out=False, calls=_masked_calls)
 def masked_scatter(input: Value, mask: Value, source: Value) -> Value:
     """Elements where ``mask`` (bool, broadcast) holds replaced by ``source``'s, in order."""
     if mask.dtype.category != "bool":

@@ -40,7 +40,7 @@ def nonzero(input: Array, *, as_tuple: bool = False) -> Any:
     return np.argwhere(input).astype(np.int64, copy=False)
 
 
-@function("argwhere", method=True, host=True, calls=_nonzero_calls)
+@function("argwhere", method=True, host=True, out=False, calls=_nonzero_calls)
 def argwhere(input: Array) -> Array:
     """[n, ndim] int64: positions of the elements that are not 0."""
     return np.argwhere(input).astype(np.int64, copy=False)
@@ -82,7 +82,7 @@ def _several(results: list[Any]) -> Any:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-@function("unique", method=True, host=True, calls=_unique_calls)
+@function("unique", method=True, host=True, out=False, calls=_unique_calls)
 def unique(
     input: Array,
     sorted: bool = True,
@@ -114,7 +114,7 @@ def _consecutive_calls() -> Iterator[Call]:
     yield Call((np.zeros(0),), grad=False)
 
 
-@function("unique_consecutive", method=True, host=True, calls=_consecutive_calls)
+@function("unique_consecutive", method=True, host=True, out=False, calls=_consecutive_calls)
 def unique_consecutive(
     input: Array, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
@@ -144,7 +144,7 @@ def _bincount_calls() -> Iterator[Call]:
     yield Call((np.array([1, -1]),), error=(RuntimeError, "non-negative"))
 
 
-@function("bincount", method=True, host=True, calls=_bincount_calls)
+@function("bincount", method=True, host=True, out=False, calls=_bincount_calls)
 def bincount(input: Array, weights: Array | None = None, minlength: int = 0) -> Array:
     """How often each number 0, 1, ... occurs in a 1-d tensor of non-negative integers, or the sum
     of its ``weights``; at least ``minlength`` entries."""

@@ -108,7 +108,7 @@ def _fill_calls() -> Iterator[Call]:
     yield Call((x, 1, np.array([2]), np.array(2.0)))
 
 
-@function("index_fill", method=True, inplace=True, calls=_fill_calls)
+@function("index_fill", method=True, inplace=True, out=False, calls=_fill_calls)
 def index_fill(input: Value, dim: int, index: Value, value: Operand) -> Value:
     """The slices of ``input`` at the positions of ``index`` filled with a number or 0-d tensor."""
     if not isinstance(value, Value):
@@ -155,7 +155,7 @@ def _index_put_calls() -> Iterator[Call]:
     yield Call((x, (np.array([1, 1]),), np.array(2.0)), {"accumulate": True})
 
 
-@function("index_put", method=True, inplace=True, calls=_index_put_calls)
+@function("index_put", method=True, inplace=True, out=False, calls=_index_put_calls)
 def index_put(
     input: Value, indices: Sequence[Value | None], values: Value, accumulate: bool = False
 ) -> Value:
@@ -195,7 +195,7 @@ def _put_calls() -> Iterator[Call]:
     yield Call((x, np.array([1, 1]), _rng().normal(size=(2,))), {"accumulate": True})
 
 
-@function("put", method=True, inplace=True, calls=_put_calls)
+@function("put", method=True, inplace=True, out=False, calls=_put_calls)
 def put(input: Value, index: Value, source: Value, accumulate: bool = False) -> Value:
     """``source`` put (or added) at positions of the flattened ``input``."""
     flat = to_shape(input, (input.type.numel,))

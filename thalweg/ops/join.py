@@ -220,7 +220,7 @@ def _repeat_calls() -> Iterator[Call]:
     yield Call((x, (2,)), error=(RuntimeError, "Number of dimensions of repeat dims"))
 
 
-@function("repeat", method=True, calls=_repeat_calls)
+@function("repeat", method=True, out=False, calls=_repeat_calls)
 def repeat(input: Value, *repeats: Any) -> Value:
     """The tensor laid side by side ``repeats`` times per dimension; leading ones may be added."""
     counts = sequence_of_ints(repeats, None, "repeat")
@@ -244,7 +244,7 @@ def _tile_calls() -> Iterator[Call]:
     yield Call((x, (2, 1, 2)))
 
 
-@function("tile", method=True, calls=_tile_calls)
+@function("tile", method=True, out=False, calls=_tile_calls)
 def tile(input: Value, *args: Any, dims: Sequence[int] | None = None) -> Value:
     """As `repeat`, but missing leading repeats are 1."""
     counts = sequence_of_ints(args, dims, "tile")
@@ -259,7 +259,7 @@ def _grid_calls() -> Iterator[Call]:
     yield Call((x, y[None]), {"indexing": "ij"}, error=(RuntimeError, "0D or 1D"))
 
 
-@function("meshgrid", calls=_grid_calls)
+@function("meshgrid", out=False, calls=_grid_calls)
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Value, ...]:
     """One tensor per 1-d argument, each varying along its own dimension of the common grid.
 
@@ -293,7 +293,7 @@ def _product_calls() -> Iterator[Call]:
     yield Call((np.arange(3.0),))
 
 
-@function("cartesian_prod", calls=_product_calls)
+@function("cartesian_prod", out=False, calls=_product_calls)
 def cartesian_prod(*tensors: Any) -> Value:
     """All combinations of the elements of 1-d tensors, one per row; one tensor stays as it is."""
     if len(tensors) == 1:
@@ -308,7 +308,7 @@ def _block_calls() -> Iterator[Call]:
     yield Call((rng.normal(size=()),))
 
 
-@function("block_diag", calls=_block_calls)
+@function("block_diag", out=False, calls=_block_calls)
 def block_diag(*tensors: Any) -> Value:
     """A matrix of zeros with the given matrices (rows, numbers) along its diagonal."""
     blocks = [at_least(v, 2) for v in promoted("block_diag", tensors)[0]]
@@ -339,7 +339,7 @@ def _register_atleast(ndim: int) -> None:
             return at_least(given, ndim)
         return tuple(at_least(v, ndim) for v in given)
 
-    function(f"atleast_{ndim}d", calls=_atleast_calls)(atleast)
+    function(f"atleast_{ndim}d", out=False, calls=_atleast_calls)(atleast)
 
 
 for _ndim in (1, 2, 3):
@@ -352,7 +352,7 @@ def _broadcast_calls() -> Iterator[Call]:
     yield Call((np.zeros(3), np.zeros(4)), error=(RuntimeError, "must match the size"))
 
 
-@function("broadcast_tensors", calls=_broadcast_calls)
+@function("broadcast_tensors", out=False, calls=_broadcast_calls)
 def broadcast_tensors(*tensors: Any) -> tuple[Value, ...]:
     """The tensors as views of their common broadcast shape."""
     given = tensors[0] if len(tensors) == 1 and not isinstance(tensors[0], Value) else tensors

@@ -336,7 +336,7 @@ def all_(input: Value, dim: Dim = None, keepdim: bool = False) -> Value:
     return _logical(ops.reduce_min, input, dim, keepdim)
 
 
-@function("count_nonzero", method=True, calls=lambda: list(_any_calls())[:2])
+@function("count_nonzero", method=True, out=False, calls=lambda: list(_any_calls())[:2])
 def count_nonzero(input: Value, dim: Dim = None) -> Value:
     """How many elements over ``dim`` (default: all) are not 0; int64."""
     return reduced(

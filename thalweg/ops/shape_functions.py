@@ -57,7 +57,7 @@ def _reshape_calls() -> Iterator[Call]:
     yield Call((x, (-1, -1)), error=(RuntimeError, "only one dimension"))
 
 
-@function("reshape", method=True, view=True, calls=_reshape_calls)
+@function("reshape", method=True, view=True, out=False, calls=_reshape_calls)
 def reshape(input: Value, *args: Any, shape: Sequence[int] | None = None) -> Value:
     """The elements in row-major order under another shape; one extent may be -1."""
     return to_shape(
@@ -65,7 +65,7 @@ def reshape(input: Value, *args: Any, shape: Sequence[int] | None = None) -> Val
     )
 
 
-@function("view", method=True, view=True, calls=_reshape_calls)
+@function("view", method=True, view=True, out=False, calls=_reshape_calls)
 def view(input: Value, *args: Any, size: Sequence[int] | None = None) -> Value:
     """As `reshape`, for shapes that can share storage."""
     return to_shape(input, resolve_shape(sequence_of_ints(args, size, "view"), input.type.numel))
@@ -75,13 +75,13 @@ def _as_calls() -> Iterator[Call]:
     yield Call((_example(2, 6), _example(3, 4)))
 
 
-@function("view_as", method=True, view=True, calls=_as_calls)
+@function("view_as", method=True, view=True, out=False, calls=_as_calls)
 def view_as(input: Value, other: Value) -> Value:
     """``view(other.shape)``."""
     return view(input, other.shape)  # type: ignore[no-any-return]
 
 
-@function("reshape_as", method=True, view=True, calls=_as_calls)
+@function("reshape_as", method=True, view=True, out=False, calls=_as_calls)
 def reshape_as(input: Value, other: Value) -> Value:
     """``reshape(other.shape)``."""
     return reshape(input, other.shape)  # type: ignore[no-any-return]
@@ -96,7 +96,7 @@ def _flatten_calls() -> Iterator[Call]:
     yield Call((x, 2, 1), error=(RuntimeError, "start_dim cannot come after end_dim"))
 
 
-@function("flatten", method=True, view=True, calls=_flatten_calls)
+@function("flatten", method=True, view=True, out=False, calls=_flatten_calls)
 def flatten(input: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
     """Dimensions ``start_dim`` to ``end_dim`` (included) merged into one."""
     start, end = (normalize_dim(d, input.ndim) for d in (start_dim, end_dim))
@@ -111,7 +111,7 @@ def _ravel_calls() -> Iterator[Call]:
     yield Call((_example(),))
 
 
-@function("ravel", method=True, view=True, calls=_ravel_calls)
+@function("ravel", method=True, view=True, out=False, calls=_ravel_calls)
 def ravel(input: Value) -> Value:
     """All elements in one dimension."""
     return to_shape(input, (input.type.numel,))
@@ -124,7 +124,7 @@ def _unflatten_calls() -> Iterator[Call]:
     yield Call((x, 1, (4, 2)), error=(RuntimeError, ""))
 
 
-@function("unflatten", method=True, view=True, calls=_unflatten_calls)
+@function("unflatten", method=True, view=True, out=False, calls=_unflatten_calls)
 def unflatten(input: Value, dim: int, sizes: Sequence[int]) -> Value:
     """Dimension ``dim`` cut into ``sizes``, one of which may be -1."""
     dim = normalize_dim(dim, input.ndim)
@@ -144,7 +144,7 @@ def _squeeze_calls() -> Iterator[Call]:
     yield Call((x, 3), error=(IndexError, "Dimension out of range"))
 
 
-@function("squeeze", method=True, inplace=True, view=True, calls=_squeeze_calls)
+@function("squeeze", method=True, inplace=True, view=True, out=False, calls=_squeeze_calls)
 def squeeze(input: Value, dim: int | Sequence[int] | None = None) -> Value:
     """Without the dimensions of one element (all, or those in ``dim``)."""
     dims = range(input.ndim) if dim is None else distinct_dims(dim, input.ndim)
@@ -158,7 +158,7 @@ def _unsqueeze_calls() -> Iterator[Call]:
     yield Call((x, 3), error=(IndexError, "Dimension out of range"))
 
 
-@function("unsqueeze", method=True, inplace=True, view=True, calls=_unsqueeze_calls)
+@function("unsqueeze", method=True, inplace=True, view=True, out=False, calls=_unsqueeze_calls)
 def unsqueeze(input: Value, dim: int) -> Value:
     """With a dimension of one element at ``dim``."""
     dim = normalize_dim(dim, input.ndim + 1)
@@ -179,7 +179,7 @@ def _transpose_calls() -> Iterator[Call]:
 
 @function(
     "transpose", method=True, inplace=True, view=True, aliases=("swapaxes", "swapdims"),
-    calls=_transpose_calls,
+    out=False, calls=_transpose_calls,
 )  # fmt: skip
 def transpose(input: Value, dim0: int, dim1: int) -> Value:
     """Dimensions ``dim0`` and ``dim1`` exchanged."""
@@ -196,7 +196,7 @@ def _t_calls() -> Iterator[Call]:
     yield Call((_example(2, 3, 4),), error=(RuntimeError, "t() expects a tensor with <= 2"))
 
 
-@function("t", method=True, inplace=True, view=True, calls=_t_calls)
+@function("t", method=True, inplace=True, view=True, out=False, calls=_t_calls)
 def t(input: Value) -> Value:
     """The transpose of a matrix; tensors of fewer dimensions as they are."""
     if input.ndim > 2:
@@ -213,7 +213,7 @@ def _permute_calls() -> Iterator[Call]:
     yield Call((x, (0, 1)), error=(RuntimeError, "permute"))
 
 
-@function("permute", method=True, view=True, calls=_permute_calls)
+@function("permute", method=True, view=True, out=False, calls=_permute_calls)
 def permute(input: Value, *args: Any, dims: Sequence[int] | None = None) -> Value:
     """Result dimension i is dimension ``dims[i]``."""
     given = sequence_of_ints(args, dims, "permute")
@@ -232,7 +232,7 @@ def _movedim_calls() -> Iterator[Call]:
     yield Call((x, (0, 1), (2, 0)))
 
 
-@function("movedim", method=True, view=True, aliases=("moveaxis",), calls=_movedim_calls)
+@function("movedim", method=True, view=True, aliases=("moveaxis",), out=False, calls=_movedim_calls)
 def movedim(input: Value, source: int | Sequence[int], destination: int | Sequence[int]) -> Value:
     """Dimensions ``source`` moved to positions ``destination``; the others keep their order."""
     old, new = distinct_dims(source, input.ndim), distinct_dims(destination, input.ndim)
@@ -255,7 +255,7 @@ def _expand_calls() -> Iterator[Call]:
     yield Call((x, (2, 4)), error=(RuntimeError, "must match the existing size"))
 
 
-@function("expand", method=True, view=True, calls=_expand_calls)
+@function("expand", method=True, view=True, out=False, calls=_expand_calls)
 def expand(
     input: Value, *args: Any, size: Sequence[int] | None = None, implicit: bool = False
 ) -> Value:
@@ -290,7 +290,7 @@ def _expanded(input: Value, sizes: Shape) -> Value:
     return broadcast_value(input, tuple(target))
 
 
-@function("broadcast_to", method=True, view=True, calls=_expand_calls)
+@function("broadcast_to", method=True, view=True, out=False, calls=_expand_calls)
 def broadcast_to(input: Value, size: Sequence[int]) -> Value:
     """As `expand`."""
     return _expanded(input, tuple(size))
@@ -300,7 +300,7 @@ def _expand_as_calls() -> Iterator[Call]:
     yield Call((_example(3, 1), _example(2, 3, 4)))
 
 
-@function("expand_as", method=True, view=True, calls=_expand_as_calls)
+@function("expand_as", method=True, view=True, out=False, calls=_expand_as_calls)
 def expand_as(input: Value, other: Value) -> Value:
     """``expand(other.shape)``."""
     return _expanded(input, other.shape)
@@ -326,7 +326,7 @@ def _narrow_calls() -> Iterator[Call]:
     yield Call((x, 0, 1, 3), error=(RuntimeError, "exceeds dimension size"))
 
 
-@function("narrow", method=True, view=True, calls=_narrow_calls)
+@function("narrow", method=True, view=True, out=False, calls=_narrow_calls)
 def narrow(input: Value, dim: int, start: int, length: int) -> Value:
     """``length`` elements from ``start`` on along ``dim``."""
     if input.ndim == 0:
@@ -353,7 +353,7 @@ def _select_calls() -> Iterator[Call]:
     yield Call((x, 0, 3), error=(IndexError, "out of range"))
 
 
-@function("select", method=True, view=True, calls=_select_calls)
+@function("select", method=True, view=True, out=False, calls=_select_calls)
 def select(input: Value, dim: int, index: int) -> Value:
     """The slice at ``index`` of dimension ``dim``, which vanishes."""
     if input.ndim == 0:
@@ -378,7 +378,7 @@ def _diagonal_calls() -> Iterator[Call]:
     yield Call((_example(3, 3), 0, 1, 1), error=(RuntimeError, "identical"))
 
 
-@function("diagonal", method=True, view=True, calls=_diagonal_calls)
+@function("diagonal", method=True, view=True, out=False, calls=_diagonal_calls)
 def diagonal(input: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
     """Elements (i, i + offset) of the plane of two dimensions, as a new last dimension."""
     dim1, dim2 = normalize_dim(dim1, input.ndim), normalize_dim(dim2, input.ndim)
@@ -391,7 +391,7 @@ def _unfold_calls() -> Iterator[Call]:
     yield Call((_example(4), 0, 5, 1), error=(RuntimeError, "maximum size for tensor"))
 
 
-@function("unfold", method=True, view=True, calls=_unfold_calls)
+@function("unfold", method=True, view=True, out=False, calls=_unfold_calls)
 def unfold(input: Value, dimension: int, size: int, step: int) -> Value:
     """Windows of ``size`` elements every ``step`` along a dimension, in a new last dimension."""
     dim = normalize_dim(dimension, input.ndim)

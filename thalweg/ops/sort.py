@@ -108,7 +108,7 @@ def sort(
     return sorted_along(input, dim, descending)
 
 
-@function("argsort", method=True, calls=_calls)
+@function("argsort", method=True, out=False, calls=_calls)
 def argsort(
     input: Value, dim: int = -1, descending: bool = False, *, stable: bool = False
 ) -> Value:

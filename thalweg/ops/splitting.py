@@ -38,7 +38,7 @@ def _split_calls() -> Iterator[Call]:
     yield Call((x, -1), error=(RuntimeError, "non-negative"))
 
 
-@function("split", method=True, view=True, calls=_split_calls)
+@function("split", method=True, view=True, out=False, calls=_split_calls)
 def split(
     input: Value, split_size_or_sections: int | Sequence[int], dim: int = 0
 ) -> tuple[Value, ...]:
@@ -64,7 +64,7 @@ def _sizes_calls() -> Iterator[Call]:
     yield Call((_example(5, 4), [0, 5, 0]))
 
 
-@function("split_with_sizes", method=True, view=True, calls=_sizes_calls)
+@function("split_with_sizes", method=True, view=True, out=False, calls=_sizes_calls)
 def split_with_sizes(input: Value, split_sizes: Sequence[int], dim: int = 0) -> tuple[Value, ...]:
     """Consecutive pieces of the given sizes along ``dim``."""
     dim = normalize_dim(dim, input.ndim)
@@ -84,7 +84,7 @@ def _chunk_calls() -> Iterator[Call]:
     yield Call((x, 0), error=(RuntimeError, "greater than 0"))
 
 
-@function("chunk", method=True, view=True, calls=_chunk_calls)
+@function("chunk", method=True, view=True, out=False, calls=_chunk_calls)
 def chunk(input: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
     """At most ``chunks`` pieces of equal size along ``dim``; the last may be shorter."""
     if chunks <= 0:
@@ -105,7 +105,7 @@ def _tensor_split_calls() -> Iterator[Call]:
     yield Call((x, 0), error=(RuntimeError, "larger than 0"))
 
 
-@function("tensor_split", method=True, view=True, calls=_tensor_split_calls)
+@function("tensor_split", method=True, view=True, out=False, calls=_tensor_split_calls)
 def tensor_split(
     input: Value, indices_or_sections: int | Sequence[int], dim: int = 0
 ) -> tuple[Value, ...]:
@@ -131,7 +131,7 @@ def _unbind_calls() -> Iterator[Call]:
     yield Call((_example(),), error=(IndexError, "no dimensions"))
 
 
-@function("unbind", method=True, view=True, calls=_unbind_calls)
+@function("unbind", method=True, view=True, out=False, calls=_unbind_calls)
 def unbind(input: Value, dim: int = 0) -> tuple[Value, ...]:
     """All slices along ``dim``, which vanishes."""
     if input.ndim == 0:

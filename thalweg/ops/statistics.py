@@ -109,7 +109,7 @@ def std(
     return _kept(deviation(input, dim, correction), input, dim, keepdim)
 
 
-@function("var_mean", calls=_var_calls)
+@function("var_mean", out=False, calls=_var_calls)
 def var_mean(
     input: Value, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
@@ -120,7 +120,7 @@ def var_mean(
     return _kept(spread_, input, dim, keepdim), _kept(middle, input, dim, keepdim)
 
 
-@function("std_mean", calls=_var_calls)
+@function("std_mean", out=False, calls=_var_calls)
 def std_mean(
     input: Value, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,

@@ -121,11 +121,10 @@ def _positions(tensor: Tensor, mask: Tensor, dim: int) -> list[Any]:
                 f"The shape of the mask {list(mask.shape)} at index {i} does not match the shape "
                 f"of the indexed tensor {list(tensor.shape)} at index {dim + i}"
             )
-    positions = np.nonzero(mask._array())
     if mask.ndim == 0:
         kept = int(bool(mask._array()))
         return [None, Tensor._from_array(np.zeros(kept, np.int64))]
-    return [Tensor._from_array(p.astype(np.int64)) for p in positions]
+    return [Tensor._from_array(p.astype(np.int64)) for p in np.nonzero(mask._array())]
 
 
 def make_getitem() -> Any:

@@ -79,7 +79,16 @@ class Methods:
 
     def is_contiguous(self: Any, memory_format: Any = None) -> bool:
         """Whether the elements stand in row-major order without gaps."""
-        return self._current_meta().strides is None
+        meta = self._current_meta()
+        if meta.strides is None or 0 in meta.shape:
+            return True
+        expected = 1
+        for extent, stride in zip(reversed(meta.shape), reversed(meta.strides)):
+            if extent != 1:
+                if stride != expected:
+                    return False
+                expected *= extent
+        return True
 
     def contiguous(self: Any, memory_format: Any = None) -> Any:
         """This tensor if it is contiguous, else a contiguous copy."""
