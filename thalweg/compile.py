@@ -17,9 +17,13 @@ from .ir.graph import Graph
 from .ir.node import Value
 from .passes.cse import eliminate_common
 from .passes.decompose import decompose
+from .passes.scan_prune import prune_scans
+from .passes.simplify import simplify
 from .runtime.program import Array, Instruction, Kernel, Program
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (decompose, eliminate_common)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    decompose, simplify, prune_scans, eliminate_common,
+)  # fmt: skip
 
 _CACHE_SIZE = 1024
 _cache: OrderedDict[tuple[Graph, object], Program] = OrderedDict()

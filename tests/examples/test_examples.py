@@ -18,7 +18,7 @@ def example(name):
 @pytest.mark.parametrize("name", ["gpt", "lstm_lm"])
 def test_language_models_learn(name, capsys):
     first, last = example(name).main(steps=12, batch=8)
-    assert 5.4 < first < 5.8
+    assert 5.4 < first < 6.2
     assert last < first - 1.0
     assert f"held-out loss {first:.3f} -> {last:.3f}" in capsys.readouterr().out
 

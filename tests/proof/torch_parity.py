@@ -124,6 +124,7 @@ class Theirs:
 
 def run_torch(function: Callable[..., Any], call: Call, grad: bool) -> Theirs:
     tensors: list[torch.Tensor] = []
+    in_place = getattr(function, "__name__", "").endswith("_")
 
     def leaf(x: Any) -> Any:
         if isinstance(x, DType):
@@ -134,7 +135,7 @@ def run_torch(function: Callable[..., Any], call: Call, grad: bool) -> Theirs:
         if grad and (t.is_floating_point() or t.is_complex()):
             t.requires_grad_()
         tensors.append(t)
-        return t
+        return t.clone() if in_place else t  # PyTorch refuses to change a leaf in place
 
     args, kwargs = map_leaves(call.args, leaf), map_leaves(call.kwargs, leaf)
     return Theirs(flat(function(*args, **kwargs)), tensors)

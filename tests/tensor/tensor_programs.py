@@ -1,7 +1,8 @@
 """Random programs of views and in-place operations, run line by line in PyTorch and here.
 
 A program is a list of Python lines over a list of tensors ``v`` and a module ``torch``. The same
-text runs against both packages; after each line everything a user can observe is compared. A line
+text runs against both packages; after each line everything a user can observe is compared. Nothing
+is written through expanded tensors: that always fails here, and sometimes in PyTorch. A line
 is generated from PyTorch's tensors at that point, so that most lines are valid; those that are not
 must fail in both packages with the same type of exception.
 """
@@ -48,6 +49,10 @@ def storage(tensor: Any) -> int:
 
 def observed(tensor: Any) -> dict[str, Any]:
     """What can be known of a tensor without its values."""
+    try:
+        tensor.is_leaf  # noqa: B018: reading it raises for views that a write made invalid
+    except RuntimeError:
+        return {"shape": tuple(tensor.shape), "invalid": True}
     return {
         "shape": tuple(tensor.shape),
         "dtype": str(tensor.dtype).rpartition(".")[2],
@@ -81,7 +86,11 @@ def differences(ours: list[Any], theirs: list[Any], values: bool) -> list[str]:
     found = []
     for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
         a, b = observed(mine), observed(other)
-        found += [f"v[{i}].{k} is {a[k]}, PyTorch has {b[k]}" for k in a if a[k] != b[k]]
+        found += [
+            f"v[{i}].{k} is {a.get(k)}, PyTorch has {b.get(k)}"
+            for k in dict.fromkeys((*a, *b))
+            if a.get(k) != b.get(k)
+        ]
         if values and a["shape"] == b["shape"]:
             if not same(mine, other):
                 found.append(f"v[{i}] is {mine.tolist()}, PyTorch has {other.tolist()}")
@@ -95,7 +104,7 @@ def differences(ours: list[Any], theirs: list[Any], values: bool) -> list[str]:
 
 
 def grad_differences(i: int, mine: Any, other: Any) -> list[str]:
-    if not other.is_leaf or not mine.is_leaf:
+    if "invalid" in observed(other) or not other.is_leaf or not mine.is_leaf:
         return []
     a, b = mine.grad, other.grad
     if (a is None) != (b is None):
@@ -121,6 +130,7 @@ class Program:
         self.pick = pick
         self.limit = limit
         self.lines: list[str] = []
+        self.wide: set[int] = set()
         self.theirs = Machine(torch)
         self.ours = Machine(thalweg)
 
@@ -185,7 +195,7 @@ class Program:
         return True
 
     def backward(self) -> str:
-        terms = [i for i, t in enumerate(self.theirs.v) if t.requires_grad and not t.is_leaf]
+        terms = [i for i, t in enumerate(self.theirs.v) if observed(t).get("has_grad_fn")]
         if not terms:
             return "pass"
         some = [i for i in terms if self.pick(3)] or terms
@@ -198,6 +208,8 @@ class Program:
             self._index, self._index, self._index, self._dims, self._shape, self._parts
         )
         expression = maker(t)
+        if i in self.wide or "expand" in expression:
+            self.wide |= {len(self.theirs.v) + k for k in range(3)}
         if expression.startswith("*"):
             return f"v.extend(v[{i}]{expression[1:]})"
         return f"v.append(v[{i}]{expression})"
@@ -210,10 +222,9 @@ class Program:
         for extent in t.shape:
             if self.pick(4) == 0:
                 break
-            if advanced and self.pick(2):
-                count = max(1, min(extent, 1 + self.pick(2)))
-                start = self.pick(max(1, extent))
-                positions = [(start + k) % max(1, extent) for k in range(count)]
+            if advanced and extent and self.pick(2):
+                start, count = self.pick(extent), min(extent, 1 + self.pick(2))
+                positions = [(start + k) % extent for k in range(count)]
                 items.append(f"torch.tensor({positions})")
                 advanced = False
             elif self.pick(3) == 0:
@@ -251,10 +262,10 @@ class Program:
         shapes += [(count // 2, 1, 2)] if count and count % 2 == 0 else []
         target = self.choose(*shapes)
         wide = (2, *t.shape)
-        name = self.choose("view", "reshape", "flatten", "expand", "detach", "expand_as", "data")
+        name = self.choose("view", "reshape", "flatten", "expand", "detach", "expand_as")
         return {
             "view": f".view({target})", "reshape": f".reshape({target})", "flatten": ".flatten()",
-            "expand": f".expand({wide})", "detach": ".detach()", "data": ".data",
+            "expand": f".expand({wide})", "detach": ".detach()",
             "expand_as": f".expand_as(torch.zeros({wide}))",
         }[name]  # fmt: skip
 
@@ -291,11 +302,23 @@ class Program:
             return self.tensor()
         return fits[self.pick(len(fits))]
 
+    def mark(self, i: int) -> str:
+        """Let v[i] require gradients, but not where it has views: PyTorch calls those leaves that
+        require gradients too, although they are not."""
+        alone = [storage(t) for t in self.theirs.v].count(storage(self.theirs.v[i])) == 1
+        return f"v[{i}].requires_grad_()" if alone else f"v[{i}].mul_(-1)"
+
     def change(self) -> str:
         i, t = self.tensor()
+        if i in self.wide:
+            return "pass"
         j, _ = self.fitting(t)
         k, _ = self.fitting(t)
         number = self.pick(7) / 4 - 0.75
+        if storage(self.theirs.v[j]) == storage(t):
+            whole = f"v[{i}].square_()"
+        else:
+            whole = f"v[{i}][...] = v[{j}]"
         return self.choose(
             f"v[{i}].add_(v[{j}])", f"v[{i}].add_({number})", f"v[{i}].mul_({number})",
             f"v[{i}].mul_(v[{j}])", f"v[{i}].copy_(v[{j}])", f"v[{i}].fill_({number})",
@@ -306,6 +329,6 @@ class Program:
             f"v[{i}][{self.index(t, True)}] = {number}",
             f"v[{i}][v[{i}].detach() > 0] = {number}", f"v[{i}][{self.index(t)}] += v[{j}].sum()",
             f"v[{i}].masked_fill_(v[{j}].detach() > 0, {number})",
-            f"torch.mul(v[{j}], v[{k}], out=v[{i}])", f"v[{i}].requires_grad_()",
-            f"v[{i}].detach_()", f"v[{i}][...] = v[{j}]",
+            f"torch.mul(v[{j}], v[{k}], out=v[{i}])", self.mark(i),
+            f"v[{i}].detach_()", whole,
         )  # fmt: skip

@@ -4,7 +4,6 @@ Importing this package imports every module in it, and so registers every op: a 
 list to be extended.
 """
 
-import importlib
 import pkgutil
 
 from .contract import PRIMITIVES, Declined, Primitive, Sample, primitive
@@ -15,7 +14,7 @@ _NOT_OPS = {"table"}  # documentation of the ops, built from the registry on dem
 
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
     if _module not in _NOT_OPS:
-        importlib.import_module(f"{__name__}.{_module}")
+        __import__(f"{__name__}.{_module}")
 
 __all__ = ["COMPOSITES", "FUNCTIONS", "PRIMITIVES", "Call", "Composite", "Declined", "Function",
            "Primitive", "Sample", "composite", "function", "ops", "primitive"]  # fmt: skip

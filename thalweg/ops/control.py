@@ -58,8 +58,11 @@ HOOKS = Hooks()
 Step = tuple[Any, tuple[int, ...], dict[str, Any], tuple[int, ...]]
 
 
+Plan = tuple[list[Step], int, tuple[int, ...]]  # steps, number of slots, slots of the outputs
+
+
 @lru_cache(maxsize=512)
-def plan(graph: Graph) -> tuple[list[Step], int, tuple[int, ...]]:
+def plan(graph: Graph) -> Plan:
     """A graph as primitive calls on numbered slots, composites replaced by their bodies."""
     slot: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
     count = len(slot)
@@ -95,7 +98,11 @@ def _nodes(outputs: Sequence[Value], known: dict[Value, int]) -> list[Node]:
 
 def run_plan(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     """The graph's outputs on ``arrays`` by the ops' references."""
-    steps, count, outputs = plan(graph)
+    return _run(plan(graph), arrays)
+
+
+def _run(planned: Plan, arrays: Sequence[Array]) -> list[Array]:
+    steps, count, outputs = planned
     slots: list[Any] = [*arrays, *(None,) * (count - len(arrays))]
     for op, ins, attrs, places in steps:
         for place, array in zip(places, op.run([slots[i] for i in ins], attrs)):
@@ -121,15 +128,11 @@ class ControlFlow(Primitive):
     inputs = None
     outputs = 0  # as many as the sub-graph says: calls return a tuple
     sbp_reason = "sub-graphs are not analysed: every rank runs them on whole operands"
-    index: Any = Declined("the index notation is that of the sub-graphs")
+    index = Declined("the index notation is that of the sub-graphs")
     lower: Any = Declined("runs sub-graphs: the runtime calls their programs")
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
         return [all_broadcast(node)]
-
-
-def _identity_graph(*types: TensorType) -> Any:
-    return [make_input(t) for t in types]
 
 
 @primitive
@@ -249,18 +252,20 @@ class WhileLoop(ControlFlow):
 
     def reference(self, *operands: Array, cond: Graph, body: Graph, num_carry: int) -> Any:
         carry, consts = list(operands[:num_carry]), operands[num_carry:]
-        while run_plan(cond, [*carry, *consts])[0].item():
-            carry = run_plan(body, [*carry, *consts])
+        test, step = plan(cond), plan(body)
+        while _run(test, [*carry, *consts])[0].item():
+            carry = _run(step, [*carry, *consts])
         return tuple(carry)
 
     def samples(self) -> Iterator[Sample]:
-        x = np.array([1.0, 0.5])
-        a, b = (make_input(TensorType((2,), _dtype(x))) for _ in range(2))
-        small = ops.lt(ops.reduce_sum(a, dims=(0,)), constant(20, a.dtype))
-        attrs = {"cond": Graph([a, b], [small]), "body": Graph([a, b], [a * b]), "num_carry": 1}
-        yield Sample((x, np.array([2.0, 3.0])), attrs, grad=False)
-        yield Sample((x * 100, x), attrs, grad=False)
-        yield Sample((x[:1], x), attrs, error=(ShapeError, "expected operands"))
+        i, x = np.array(0), np.array([1.0, 0.5])
+        a, b, c = (make_input(TensorType(v.shape, _dtype(v))) for v in (i, x, x))
+        test = ops.lt(a, constant(4, a.dtype))
+        body = Graph([a, b, c], [a + 1, b * c])
+        attrs = {"cond": Graph([a, b, c], [test]), "body": body, "num_carry": 2}
+        yield Sample((i, x, np.array([2.0, 3.0])), attrs, grad=False)
+        yield Sample((i + 4, x, x), attrs, grad=False)
+        yield Sample((i, x[:1], x), attrs, error=(ShapeError, "expected operands"))
 
     def batch(
         self, node: Node, inputs: tuple[Value, ...], batched: tuple[bool, ...], size: int
@@ -316,10 +321,11 @@ class Scan(ControlFlow):
         types = [*body.output_types[num_carry:], *body.input_types[:num_carry]]
         stacks = [np.empty((length, *t.shape), t.dtype.np) for t in types]
         ys, before = stacks[: len(types) - num_carry], stacks[len(types) - num_carry :]
+        step = plan(body)
         for t in reversed(range(length)) if reverse else range(length):
             for stack, value in zip(before, carry):
                 stack[t] = value
-            results = run_plan(body, [*carry, *(x[t] for x in xs), *consts])
+            results = _run(step, [*carry, *(x[t] for x in xs), *consts])
             carry = results[:num_carry]
             for stack, value in zip(ys, results[num_carry:]):
                 stack[t] = value

@@ -43,7 +43,7 @@ def batched_input(op: str, input: Value, dims: int) -> tuple[Value, bool]:
 
 
 def unbatch(result: Value, single: bool) -> Value:
-    return ops.reshape(result, shape=result.shape[1:]) if single else result
+    return ops.reshape(result, shape=result.shape[1:]) if single else result  # type: ignore[no-any-return]
 
 
 def _check(op: str, stride: Ints, dilation: Ints, padding: Ints) -> None:

@@ -28,15 +28,15 @@ def padded(x: Array, padding: Pairs) -> Array:
     space = [n + low + high for n, (low, high) in zip(x.shape[lead:], padding)]
     result = np.zeros((*x.shape[:lead], *space), x.dtype)
     into, source = _overlap(x.shape[lead:], padding)
-    result[(..., *into)] = x[(..., *source)]
+    result[into] = x[source]
     return result
 
 
-def _overlap(space: Ints, padding: Pairs) -> tuple[list[slice], list[slice]]:
-    """Slices of the padded and of the original dimensions that hold the same elements."""
+def _overlap(space: Ints, padding: Pairs) -> tuple[Any, Any]:
+    """Indices into a padded and the original array that name the same elements."""
     into = [slice(max(low, 0), low + n + min(high, 0)) for n, (low, high) in zip(space, padding)]
     source = [slice(max(-low, 0), n + min(high, 0)) for n, (low, high) in zip(space, padding)]
-    return into, source
+    return (..., *into), (..., *source)
 
 
 def windows(x: Array, kernel: Ints, out: Ints, stride: Ints, dilation: Ints) -> Array:
@@ -131,11 +131,11 @@ def input_gradient(
                 for k, at in offsets(kernel, out, stride, dilation):
                     target[at] += part[(slice(None), *k)]
     into, source = _overlap(shape[2:], padding)
-    result = full[(..., *into)]
+    result = full[into]
     if result.shape == tuple(shape):
         return np.ascontiguousarray(result)
     cropped = np.zeros(shape, g.dtype)  # negative padding: elements that no window reads
-    cropped[(..., *source)] = result
+    cropped[source] = result
     return cropped
 
 

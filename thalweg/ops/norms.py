@@ -111,9 +111,7 @@ def check_parameters(op: str, x: Value, **parameters: Value | None) -> None:
             )
 
 
-def _normal_dims(
-    op: str, input: Any, normalized_shape: Any, **parameters: Value | None
-) -> Dims:
+def _normal_dims(op: str, input: Any, normalized_shape: Any, **parameters: Value | None) -> Dims:
     """The trailing dimensions to normalise over; errors in PyTorch's words."""
     x = expect_tensor(op, input)
     if not isinstance(normalized_shape, (tuple, list)):
@@ -266,9 +264,7 @@ def group_norm(
     """
     x = expect_tensor("group_norm", input)
     if x.ndim < 2:
-        raise ShapeError(
-            f"Expected at least 2 dimensions for input tensor but received {x.ndim}"
-        )
+        raise ShapeError(f"Expected at least 2 dimensions for input tensor but received {x.ndim}")
     n, channels, *rest = x.shape
     if num_groups <= 0 or channels % num_groups:
         raise ShapeError(
@@ -296,9 +292,7 @@ def check_statistics(x: Value, **parameters: Value | None) -> None:
         )
     for name, value in parameters.items():
         if value is not None and value.shape != (x.shape[1],):
-            raise ShapeError(
-                f"{name} should contain {x.shape[1]} elements not {value.type.numel}"
-            )
+            raise ShapeError(f"{name} should contain {x.shape[1]} elements not {value.type.numel}")
     need_floating("batch_norm", x)
     check_parameters("batch_norm", x, **parameters)
 
@@ -406,8 +400,7 @@ def instance_norm_train(
     n = extent(x.shape, dims)
     if n == 1:
         raise ValueRangeError(
-            "Expected more than 1 spatial element when training, got input size "
-            f"{list(x.shape)}"
+            f"Expected more than 1 spatial element when training, got input size {list(x.shape)}"
         )
     _check_channels("instance_norm", x, weight=weight, bias=bias)
     y, mean, var = standardize(widened(x), dims=dims, eps=float(eps))

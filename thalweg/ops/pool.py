@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,8 +37,8 @@ class MaxPool(Primitive):
 
     name = "max_pool"
     outputs = 2
-    differentiable: Any = (True, False)
-    index: Any = "nc(sp+dk) -> ncp"
+    differentiable: ClassVar[Any] = (True, False)
+    index = "nc(sp+dk) -> ncp"
     onnx = "MaxPool"
     lower: Any = Declined("a kernel template: a window search with two results")
 
@@ -71,7 +71,7 @@ class MaxPool(Primitive):
         if any(p for pair in padding for p in pair):
             extents = [n + sum(p) for n, p in zip(space, padding)]
             full = np.full((*x.shape[:2], *extents), lowest, x.dtype)
-            inside = [slice(low, low + n) for n, (low, _) in zip(space, padding)]
+            inside: Any = [slice(low, low + n) for n, (low, _) in zip(space, padding)]
             full[(..., *inside)] = x
         out = tuple(out_extent(*a) for a in zip(space, kernel, stride, padding, dilation))
         starts = [np.arange(o) * s - low for o, s, (low, _) in zip(out, stride, padding)]

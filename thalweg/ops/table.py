@@ -42,7 +42,7 @@ def _primitive_row(op: Primitive) -> Row:
     found = {note: getattr(op, note, None) for note in NOTES}
     notes = tuple(f"{note}: {text}" for note, text in found.items() if isinstance(text, str))
     index = values["index"]
-    summary = first_sentence(doc) or (str(index) if "index" in given else "")
+    summary = first_sentence(doc) or (f"`{index}`" if "index" in given else "")
     return Row("primitive", op.name, summary, given, declined, notes)
 
 

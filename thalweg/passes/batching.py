@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Node, Value, make_input, topological
 from ..ir.types import TensorType
+from ..ops.control import HOOKS
 from ..ops.function import Composite, body_of
 
 
@@ -86,5 +87,7 @@ def _apply(
     inputs, flags = zip(*pairs)
     return [(v, True) for v in node.op.batch(node, inputs, flags, size)]
 
+
+HOOKS.batch_graph = batch_graph  # loops and branches batch the graphs they hold
 
 __all__ = ["batch", "batch_graph"]

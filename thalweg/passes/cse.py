@@ -1,8 +1,19 @@
 """Common subexpression elimination: equal applications of equal values become one.
 
-    %1 = exp(%0)
-    %2 = exp(%0)         =>    %1 = exp(%0)
-    %3 = add(%1, %2)           %2 = add(%1, %1)
+    graph(%0: float32[4]) {
+      %1 = exp(%0)
+      %2 = exp(%0)
+      %3 = add(%1, %2)
+      return %3
+    }
+
+becomes
+
+    graph(%0: float32[4]) {
+      %1 = exp(%0)
+      %2 = add(%1, %1)
+      return %2
+    }
 """
 
 from __future__ import annotations

@@ -1,7 +1,18 @@
 """Replace composites by their bodies, down to primitives, and drop gradient-control identities.
 
-    %1 = silu(%0)        =>    %1 = sigmoid(%0)
-                               %2 = mul(%0, %1)
+    graph(%0: float32[4]) {
+      %1 = stop_gradient(%0)
+      %2 = silu(%1)
+      return %2
+    }
+
+becomes
+
+    graph(%0: float32[4]) {
+      %1 = sigmoid(%0)
+      %2 = mul(%0, %1)
+      return %2
+    }
 """
 
 from __future__ import annotations

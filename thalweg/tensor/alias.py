@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import bool_
 from ..core.errors import AliasError, AutogradError, DTypeError, ShapeError
 from ..core.promotion import can_cast
 from ..ir.node import Node, Value
-from ..ops.arithmetic import cast
+from ..ops.arithmetic import cast, constant
 from ..ops.link import ops
 from ..ops.movement import View, contiguous_strides
 from ..passes.autodiff import requires_grad
@@ -60,13 +61,24 @@ def _enter(trace: Trace, tensor: Tensor, extra: Extra | None) -> None:
         trace.boundaries[tensor._meta.value] = HistoryPoint(tensor._slot, *extra.history)
 
 
-def _bind_view(trace: Trace, tensor: Tensor, extra: Extra, base: Tensor) -> int:
+def _bind_view(
+    trace: Trace, tensor: Tensor, extra: Extra, base: Tensor, reading: bool = False
+) -> int:
+    """`bind` for views: where the base was written to, derive the view anew from it. ``reading``
+    is for values only, which autograd's rules do not concern."""
     version = base._ensure_extra().version
     if extra.seen == version:
         if extra.trace is not trace:
             _enter(trace, tensor, extra)
             extra.trace = trace
         return tensor._slot
+    if extra.multi and local.grad and not reading and base._current_meta().requires_grad:
+        raise AutogradError(
+            "Output of a function that returns multiple views is a view and its base or another "
+            "view of its base has been modified inplace. Such functions do not allow the output "
+            "views to be modified inplace. You should replace the inplace operation by an "
+            "out-of-place one."
+        )
     base_slot = bind(trace, base)
     if extra.trace is trace and tensor._slot < len(trace.tensors):
         trace.tensors[tensor._slot] = None
@@ -89,7 +101,7 @@ def realise(tensor: Tensor) -> Buffer:
     extra = tensor._extra
     if extra is not None:
         if extra.base is not None and extra.seen != extra.base._ensure_extra().version:
-            bind(local.trace, tensor)
+            _bind_view(local.trace, tensor, extra, extra.base, reading=True)
         elif extra.exported is not None and tensor._buffer is not None:
             return Buffer(extra.exported)
     if tensor._buffer is None:
@@ -203,6 +215,47 @@ def check_inplace(tensor: Tensor, name: str) -> None:
             )
 
 
+def check_overlap(tensor: Tensor, others: Sequence[Any]) -> None:
+    """AliasError where an in-place operation would read what it has just written: an operand in
+    the same memory must show exactly the elements of ``tensor`` or none of them."""
+    extra = tensor._extra
+    if extra is None:
+        return
+    storage = tensor if extra.base is None else extra.base
+    mine: tuple[int, int] | None = None
+    for other in others:
+        if other.__class__ is not Tensor or other is tensor or other._extra is None:
+            continue
+        if (other if other._extra.base is None else other._extra.base) is not storage:
+            continue
+        mine = mine or _span(tensor._current_meta())
+        yours = _span(other._current_meta())
+        if mine is None or yours is None:
+            continue
+        same = mine == yours and (
+            tensor._meta.element_strides() == other._meta.element_strides()
+        )
+        if not same and mine[0] < yours[1] and yours[0] < mine[1]:
+            raise AliasError(
+                "unsupported operation: some elements of the input tensor and the written-to "
+                "tensor refer to a single memory location. Please clone() the tensor before "
+                "performing the operation."
+            )
+
+
+def _span(meta: Meta) -> tuple[int, int] | None:
+    """The storage elements a dense tensor covers, as (first, end); None if it leaves gaps."""
+    expected = 1
+    for stride, extent in sorted(zip(meta.element_strides(), meta.shape)):
+        if extent == 0:
+            return None
+        if extent != 1:
+            if stride != expected:
+                return None
+            expected *= extent
+    return meta.offset, meta.offset + expected
+
+
 def _detached(chain: Chain) -> bool:
     return any(op.name == "stop_gradient" for op, _ in chain)
 
@@ -235,6 +288,11 @@ def kept_gradient(old: Meta, new: Value, detached: bool) -> Value:
     """``new`` as the value of a tensor whose place in autograd the write must not change: under
     `no_grad`, or through a detached view, leaves stay leaves and histories stay theirs."""
     if local.grad and not detached:
+        if old.requires_grad and not requires_grad(new):
+            # Nothing of the old value is left, but what is written to a tensor that requires
+            # gradients still does: they are zeros from here on.
+            never = constant(False, bool_, old.shape)
+            return ops.where(never, old.value, new)  # type: ignore[no-any-return]
         return new
     if old.requires_grad:
         new = ops.stop_gradient(new) if requires_grad(new) else new

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import AutogradError
 from ..ir.graph import substitute
-from ..ir.node import Node, Value
+from ..ir.node import INPUT, Node, Value
 from ..ops.arithmetic import cast, constant
 from ..ops.link import ops
 from ..passes.autodiff import gradients, requires_grad
@@ -247,6 +247,9 @@ def finish(grad: Value, create: bool) -> Value:
     """A gradient as the user gets it: without history unless ``create_graph``."""
     if not create and requires_grad(grad):
         return ops.stop_gradient(grad)  # type: ignore[no-any-return]
+    if grad.node.op is INPUT:
+        # A cotangent handed through unchanged: a result of its own, not a leaf again.
+        return ops.reshape(grad, shape=grad.shape)  # type: ignore[no-any-return]
     return grad
 
 

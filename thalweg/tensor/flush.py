@@ -20,7 +20,7 @@ from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program
 from .residuals import residual_values
-from .trace import Meta, State, Trace, local, trie
+from .trace import State, Trace, local, trie
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -131,8 +131,7 @@ def _run(trace: Trace, live: list[int]) -> None:
     key = tuple(live)
     plan = state.plans.get(key)
     if plan is None:
-        metas = [meta for s in state.path() for meta in s.metas]
-        plan = make_plan(state, metas, live)
+        plan = make_plan(state, live)
         state.plans[key] = plan
     for observer in observers:
         observer(plan.graph)
@@ -173,10 +172,11 @@ def _leaf_value(trace: Trace, slot: int, tensor: Tensor) -> Value:
     return trace.state.path_metas()[slot].value
 
 
-def make_plan(state: State, metas: Sequence[Meta], live: Sequence[int]) -> Plan:
+def make_plan(state: State, live: Sequence[int]) -> Plan:
     """Compile the graph of the live slots, with the residuals of those that need gradients."""
+    metas = state.path_metas()
     values = [metas[i].value for i in live]
-    leaves = [m.value for m in metas if m.value.node.op is INPUT]
+    leaves = state.path_leaves()
     with_history = [i for i in live if metas[i].requires_grad and not metas[i].is_leaf]
     freed_values: set[Value] = set()
     for s in state.path():
@@ -212,13 +212,11 @@ def compute_foreign(tensor: Tensor) -> None:
             "internal error: a value was dropped while still referenced; please report this "
             "with the program that caused it"
         )
-    tensors, inputs, state = trace.tensors, list(trace.inputs), trace.state
-    metas = state.path_metas()
+    inputs, state = list(trace.inputs), trace.state
     slot = tensor._slot
-    plan = make_plan(state, metas, [slot])
+    plan = make_plan(state, [slot])
     outputs = executor.submit(plan.program, [inputs[i] for i in plan.inputs])
     if plan.with_history:
         history = make_history(trace, plan, outputs)
-        tensor._ensure_extra().history = (history, metas[slot].value)
+        tensor._ensure_extra().history = (history, tensor._meta.value)
     tensor._buffer = outputs[plan.outs[0]]
-    del tensors

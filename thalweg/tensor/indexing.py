@@ -15,14 +15,16 @@ from .tensor import Tensor
 _INDEX_TYPES = (int, slice, type(None), type(Ellipsis), Tensor, np.ndarray, list, tuple, np.generic)
 
 
-def normalise(tensor: Tensor, index: Any) -> tuple[Any, ...]:
-    """The index as a tuple of ints, `Slice`s, None, Ellipsis and integer tensors."""
+def normalise(tensor: Tensor, index: Any) -> tuple[Tensor, tuple[Any, ...]]:
+    """The index as a tuple of ints, `Slice`s, None, Ellipsis and integer tensors, and the tensor
+    it applies to: with a dimension of one element more for every 0-d mask in the index."""
     if isinstance(index, list) and any(
         isinstance(i, (slice, type(None), type(Ellipsis))) for i in index
     ):
         index = tuple(index)
     items = list(index) if isinstance(index, tuple) else [index]
     result: list[Any] = []
+    added: list[int] = []
     dim = 0
     rest = _consumed(items)
     for item in items:
@@ -30,11 +32,24 @@ def normalise(tensor: Tensor, index: Any) -> tuple[Any, ...]:
             result.append(item)
             dim += max(0, tensor.ndim - rest)
             continue
-        for one in _normal_item(tensor, item, dim):
-            result.append(one)
-        if item is not None and not isinstance(item, bool):
+        if _is_scalar_mask(item):
+            result.append(Tensor._from_array(np.zeros(int(bool(item)), np.int64)))
+            added.append(dim + len(added))
+            continue
+        result.extend(_normal_item(tensor, item, dim))
+        if item is not None:
             dim += _width(item)
-    return tuple(result)
+    for position in added:
+        tensor = tensor.unsqueeze(position)
+    return tensor, tuple(result)
+
+
+def _is_scalar_mask(item: Any) -> bool:
+    if isinstance(item, Tensor):
+        return not item.shape and item.dtype.name in ("bool", "uint8")
+    return isinstance(item, (bool, np.bool_)) or (
+        isinstance(item, np.ndarray) and item.dtype == bool and not item.shape
+    )
 
 
 def _consumed(items: list[Any]) -> int:
@@ -63,9 +78,6 @@ def _is_bool_list(item: list[Any]) -> bool:
 def _normal_item(tensor: Tensor, item: Any, dim: int) -> list[Any]:
     if isinstance(item, slice):
         return [Slice(_bound(item.start), _bound(item.stop), _bound(item.step))]
-    if isinstance(item, bool):
-        # A 0-d mask: a new dimension of one element, kept or emptied.
-        return [None, Tensor._from_array(np.zeros(int(item), np.int64))]
     if item is None or isinstance(item, int):
         return [item]
     if isinstance(item, np.generic):
@@ -121,9 +133,6 @@ def _positions(tensor: Tensor, mask: Tensor, dim: int) -> list[Any]:
                 f"The shape of the mask {list(mask.shape)} at index {i} does not match the shape "
                 f"of the indexed tensor {list(tensor.shape)} at index {dim + i}"
             )
-    if mask.ndim == 0:
-        kept = int(bool(mask._array()))
-        return [None, Tensor._from_array(np.zeros(kept, np.int64))]
     return [Tensor._from_array(p.astype(np.int64)) for p in np.nonzero(mask._array())]
 
 
@@ -138,10 +147,10 @@ def make_getitem() -> Any:
                 return basic(self, (index,))
             if kind is Tensor and index._meta.dtype.category == "int" and index._meta.shape:
                 return advanced(self, (index,))
-            items = normalise(self, index)
+            target, items = normalise(self, index)
             if any(isinstance(i, Tensor) for i in items):
-                return advanced(self, items)
-            return basic(self, items)
+                return advanced(target, items)
+            return basic(target, items)
         except Exception as error:
             raise located(error) from None
 
@@ -154,14 +163,14 @@ def make_setitem() -> Any:
 
     def store(self: Tensor, index: Any, value: Any) -> None:
         try:
-            items = normalise(self, index)
+            target, items = normalise(self, index)
             if isinstance(value, np.ndarray):
                 value = Tensor._from_array(value.copy())
             elif isinstance(value, (list, tuple)):
                 from .creation import tensor
 
                 value = tensor(value)
-            write(self, items, value)
+            write(target, items, value)
         except Exception as error:
             raise located(error) from None
 

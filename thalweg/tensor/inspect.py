@@ -29,7 +29,7 @@ def graph_of(*tensors: Any, optimised: bool = True) -> Graph:
         bind(trace, handle)
     values = [h._meta.value for h in handles]
     used = {n.out for n in topological(values) if n.op is INPUT}
-    inputs = [m.value for m in trace.state.path_metas() if m.value in used]
+    inputs = [v for v in trace.state.path_leaves() if v in used]
     graph = Graph(inputs, values)
     return optimise(graph) if optimised else graph
 

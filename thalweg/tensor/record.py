@@ -21,7 +21,7 @@ from ..ir.node import Value
 from ..ops.arithmetic import cast
 from ..ops.function import Function
 from ..ops.link import ops
-from .alias import assign, bind, check_inplace, describe_view, fit_inplace, make_view, view_chain
+from .alias import assign, bind, check_inplace, check_overlap, describe_view, fit_inplace, make_view, view_chain
 from .flush import flush
 from .named import name_results
 from .parameter import Parameter
@@ -403,10 +403,14 @@ _TENSORS = {Tensor, Parameter}
 # ---- in place, out=, host functions, keywords of tensor creation
 
 
+# In-place functions that may read and write one memory, because they work on copies.
+OVERLAPPING = {"masked_fill_", "index_put_", "index_fill_", "where_", "__setitem__"}
+
+
 def inplace(function: Function) -> Callable[..., Tensor]:
     """``x.f_(...)``: the function's result becomes the value of ``x``."""
     code = next(_codes)
-    name = function.method + "_"
+    name = function.method if function.method.startswith("__") else function.method + "_"
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         trace = local.trace
@@ -415,6 +419,8 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             key: list[Any] = [code]
             encode(trace, self, key)
             check_inplace(self, name)
+            if args and name not in OVERLAPPING:
+                check_overlap(self, args)
             for value in args:
                 encode(trace, value, key)
             for keyword, value in kwargs.items():
@@ -441,6 +447,7 @@ def inplace(function: Function) -> Callable[..., Tensor]:
                     used = stream.used
                 else:
                     value = call_values(function, arguments, kwargs)
+                value = distinct((value,), arguments, kwargs)[0]
                 return fit_inplace(self._meta.value, value, name)
 
             assign(self, whole, function.name, compute)

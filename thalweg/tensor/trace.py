@@ -140,6 +140,10 @@ class State:
         """The Meta of every slot, in slot order."""
         return [meta for state in self.path() for meta in state.metas]
 
+    def path_leaves(self) -> list[Value]:
+        """The graph inputs bound on the way, in the order of ``Trace.inputs``."""
+        return [s.metas[0].value for s in self.path() if isinstance(s.key, LeafKey)]
+
 
 class Trie:
     """The roots (gradients enabled, disabled) and the bound on the number of states."""
@@ -295,8 +299,6 @@ def _scalar_dtypes() -> dict[type, DType]:
 
 
 _SCALAR_DTYPES = _scalar_dtypes()
-
-MAX_SLOT_LIMIT_CHECK = 1
 
 
 def new_metas(trace: Trace, values: Sequence[Value], name: str) -> tuple[Meta, ...]:
