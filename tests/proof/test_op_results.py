@@ -5,6 +5,7 @@ import pytest
 
 from thalweg.ops import COMPOSITES, FUNCTIONS, PRIMITIVES, Declined
 from thalweg.ops.contract import FIELDS
+from thalweg.ops.families import Pointwise
 from thalweg.testing.samples import apply, describe, samples_of
 
 NAMES = sorted(PRIMITIVES)
@@ -52,6 +53,31 @@ def test_bad_calls_fail_with_the_stated_error(name):
             apply(op, sample.arrays, sample.attrs)
             op.run(sample.arrays, sample.attrs)
         assert fragment in str(caught.value), describe(sample)
+
+
+ONE_OF_EACH = {"bool": bool, "int": np.int64, "float": np.float64, "complex": np.complex128}
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if isinstance(PRIMITIVES[n], Pointwise)])
+def test_pointwise_ops_refuse_what_they_do_not_accept(name):
+    """Dtypes outside ``accepts``, operands of two dtypes, operands of two shapes."""
+    op = PRIMITIVES[name]
+    sample = next(s for s in samples_of(op) if s.error is None)
+    attrs, count = sample.attrs, len(sample.arrays)
+    for category, dtype in ONE_OF_EACH.items():
+        if category not in op.accepts:
+            with pytest.raises(RuntimeError, match=name):
+                apply(op, [np.ones(3, dtype)] * count, attrs)
+    for i in range(1, count):
+        for other in (np.ones((3, 2)), np.ones(4)):
+            operands = [a if j != i else other for j, a in enumerate(sample.arrays)]
+            with pytest.raises(RuntimeError, match=name):
+                apply(op, operands, attrs)
+        kind = sample.arrays[i].dtype
+        wrong = sample.arrays[i].astype(np.int8 if kind != np.int8 else np.int16)
+        operands = [a if j != i else wrong for j, a in enumerate(sample.arrays)]
+        with pytest.raises(RuntimeError, match=name):
+            apply(op, operands, attrs)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,9 +18,17 @@ from thalweg.testing.samples import type_of
 
 
 def calls_of(function: Function) -> list[Call]:
+    """The function's calls; a NumPy scalar (a random number of shape ()) is a 0-d tensor."""
     if function.calls is None or isinstance(function.calls, Declined):
         return []
-    return list(function.calls())
+
+    def leaf(x: Any) -> Any:
+        return np.asarray(x) if isinstance(x, np.generic) else x
+
+    return [
+        replace(c, args=map_leaves(c.args, leaf), kwargs=map_leaves(c.kwargs, leaf))
+        for c in function.calls()
+    ]
 
 
 def no_twin(function: Function) -> str:

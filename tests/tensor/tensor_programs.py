@@ -73,6 +73,17 @@ def real_strides(tensor: Any) -> tuple[int, ...]:
     return tuple(s for s, n in zip(tensor.stride(), tensor.shape) if n > 1)
 
 
+def dense(tensor: torch.Tensor) -> bool:
+    """Whether the elements stand in memory without gaps, in some order of dimensions."""
+    expected = 1
+    for stride, extent in sorted(zip(tensor.stride(), tensor.shape)):
+        if extent != 1:
+            if stride != expected:
+                return False
+            expected *= extent
+    return True
+
+
 def array(tensor: Any) -> np.ndarray:
     return np.array(tensor.tolist(), dtype=np.float64).reshape(tuple(tensor.shape))
 
@@ -146,6 +157,8 @@ class Program:
         return theirs is None
 
     def check(self, values: bool) -> None:
+        if values:
+            self.lines.append("# all values are read")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = differences(self.ours.v, self.theirs.v, values)
@@ -270,7 +283,9 @@ class Program:
         }[name]  # fmt: skip
 
     def _parts(self, t: torch.Tensor) -> str:
-        dim = self.pick(max(1, t.dim()))
+        if not t.dim():
+            return ".view(1)"
+        dim = self.pick(t.dim())
         if len(self.theirs.v) > self.limit - 3:
             return f".chunk(2, {dim})[0]"
         return self.choose(
@@ -281,12 +296,14 @@ class Program:
     def functional(self) -> str:
         i, t = self.tensor()
         j, _ = self.fitting(t)
+        # Results of operations are contiguous here, and only mostly so in PyTorch.
+        a, b = f"v[{i}].contiguous()", f"v[{j}].contiguous()"
         return self.choose(
-            f"v.append(v[{i}] * v[{j}])", f"v.append(v[{i}] + v[{j}])", f"v.append(v[{i}].tanh())",
-            f"v.append(v[{i}].clone())", f"v.append(v[{i}].sum())", f"v.append(v[{i}].relu())",
-            f"v.append(v[{i}][{self.index(t, True)}])", f"v.append(v[{i}] - 0.5)",
-            f"v.append(v[{i}][v[{i}].detach() > 0])", f"v.append(v[{i}].contiguous())",
-            f"v[{i}] = v[{i}] * 0.5", f"v.append(torch.zeros_like(v[{i}]))",
+            f"v.append({a} * {b})", f"v.append({a} + {b})", f"v.append({a}.tanh())",
+            f"v.append({a}.clone())", f"v.append({a}.sum())", f"v.append({a}.relu())",
+            f"v.append({a}[{self.index(t, True)}])", f"v.append({a} - 0.5)",
+            f"v.append({a}[{a}.detach() > 0])", f"v.append({a})",
+            f"v[{i}] = {a} * 0.5", f"v.append(torch.zeros_like({a}))",
         )  # fmt: skip
 
     def fitting(self, t: torch.Tensor) -> tuple[int, torch.Tensor]:
@@ -303,22 +320,25 @@ class Program:
         return fits[self.pick(len(fits))]
 
     def mark(self, i: int) -> str:
-        """Let v[i] require gradients, but not where it has views: PyTorch calls those leaves that
+        """Let v[i] require gradients or not, but not where it has views: PyTorch calls those leaves that
         require gradients too, although they are not."""
         alone = [storage(t) for t in self.theirs.v].count(storage(self.theirs.v[i])) == 1
-        return f"v[{i}].requires_grad_()" if alone else f"v[{i}].mul_(-1)"
+        change = self.choose("requires_grad_", "detach_")
+        return f"v[{i}].{change}()" if alone else f"v[{i}].mul_(-1)"
 
     def change(self) -> str:
         i, t = self.tensor()
         if i in self.wide:
             return "pass"
-        j, _ = self.fitting(t)
-        k, _ = self.fitting(t)
+        j, other = self.fitting(t)
         number = self.pick(7) / 4 - 0.75
+        if not dense(t) or not dense(other):
+            # Reading what is being written is only found out for dense tensors.
+            j = i if storage(other) == storage(t) else j
+        whole = f"v[{i}][...] = v[{j}]"
         if storage(self.theirs.v[j]) == storage(t):
             whole = f"v[{i}].square_()"
-        else:
-            whole = f"v[{i}][...] = v[{j}]"
+        out = f"torch.mul(v[{i}], v[{j}], out=v[{i}])"
         return self.choose(
             f"v[{i}].add_(v[{j}])", f"v[{i}].add_({number})", f"v[{i}].mul_({number})",
             f"v[{i}].mul_(v[{j}])", f"v[{i}].copy_(v[{j}])", f"v[{i}].fill_({number})",
@@ -329,6 +349,6 @@ class Program:
             f"v[{i}][{self.index(t, True)}] = {number}",
             f"v[{i}][v[{i}].detach() > 0] = {number}", f"v[{i}][{self.index(t)}] += v[{j}].sum()",
             f"v[{i}].masked_fill_(v[{j}].detach() > 0, {number})",
-            f"torch.mul(v[{j}], v[{k}], out=v[{i}])", self.mark(i),
-            f"v[{i}].detach_()", whole,
+            out, self.mark(i),
+            whole,
         )  # fmt: skip

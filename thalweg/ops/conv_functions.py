@@ -43,7 +43,7 @@ def batched_input(op: str, input: Value, dims: int) -> tuple[Value, bool]:
 
 
 def unbatch(result: Value, single: bool) -> Value:
-    return ops.reshape(result, shape=result.shape[1:]) if single else result  # type: ignore[no-any-return]
+    return ops.reshape(result, shape=result.shape[1:]) if single else result
 
 
 def _check(op: str, stride: Ints, dilation: Ints, padding: Ints) -> None:
@@ -64,7 +64,7 @@ def _add_bias(result: Value, bias: Value | None) -> Value:
             f"size {list(bias.shape)} instead"
         )
     shape = (1, bias.shape[0], *(1,) * (result.ndim - 2))
-    return result + ops.reshape(bias, shape=shape)
+    return result + ops.reshape(bias, shape=shape)  # type: ignore[no-any-return]
 
 
 def _check_weight(op: str, weight: Value, dims: int, groups: int) -> None:

@@ -98,7 +98,8 @@ def _alpha_drop(
         return input * 0.0
     scale = ((1.0 - p) * (1.0 + p * _SELU_FLOOR**2)) ** -0.5
     keep = _keep(input, shape, p, rng) * scale
-    return input * keep + ((scale - keep) * _SELU_FLOOR - scale * _SELU_FLOOR * p)
+    shift = (scale - keep) * _SELU_FLOOR - scale * _SELU_FLOOR * p
+    return input * keep + shift  # type: ignore[no-any-return]
 
 
 @function("nn.functional.alpha_dropout", random=True, out=False, calls=DRAWS)

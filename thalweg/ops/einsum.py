@@ -116,7 +116,7 @@ def _calls() -> Iterator[Call]:
     def of(*shapes: tuple[int, ...]) -> list[Any]:
         return [rng.normal(size=s) for s in shapes]
 
-    for equation, *shapes in [
+    cases: list[Any] = [
         ("ij,jk->ik", (3, 4), (4, 5)),
         ("ij,jk", (3, 4), (4, 5)),
         ("ji", (3, 4)),
@@ -138,7 +138,8 @@ def _calls() -> Iterator[Call]:
         ("ij,jk->ik", (0, 4), (4, 5)),
         ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
         ("...ii->...i", (2, 3, 3)),
-    ]:
+    ]
+    for equation, *shapes in cases:
         yield Call((equation, *of(*shapes)))
     x, y = of((3, 4), (4, 5))
     yield Call((x, [0, 1], y, [1, 2], [0, 2]))

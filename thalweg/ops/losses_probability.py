@@ -231,10 +231,29 @@ def _gaussian_calls() -> Iterator[Call]:
     yield from reductions(x, t, var)
     yield Call((x, t, var[:, :1]), {"full": True})
     yield Call((x, t, var[:, 0]))
+    yield Call((x, t, var[:1]))
     yield Call((x, t, 0.5))
     yield Call((x, t, np.full((3, 4), 1e-9)), {"eps": 1e-2})
     yield Call((x, t, var[:2]), error=(ValueError, "var is of incorrect size"))
     yield Call((x, t, -1.0), error=(ValueError, "var has negative entry/entries"))
+
+
+def _variance(var: Value | float, input: Value) -> Value:
+    """``var`` as a tensor that broadcasts to ``input`` in one dimension at most."""
+    if not isinstance(var, Value):
+        if var < 0:
+            raise ValueRangeError("var has negative entry/entries")
+        return constant(var, input.dtype, input.shape)
+    if var.shape == input.shape:
+        return var
+    if var.shape == input.shape[:-1]:
+        return ops.reshape(var, shape=(*var.shape, 1))  # type: ignore[no-any-return]
+    other = [n for n, m in zip(var.shape, input.shape) if n != m]
+    if var.ndim != input.ndim or other != [1]:
+        raise ValueRangeError(
+            f"var is of incorrect size: got {list(var.shape)} for {list(input.shape)}"
+        )
+    return var
 
 
 @loss("gaussian_nll_loss", calls=_gaussian_calls)
@@ -248,23 +267,13 @@ def gaussian_nll_loss(
 ) -> Value:
     """(log var + (input - target)² / var) / 2, reduced; ``full`` adds log(2 pi) / 2.
 
-    ``var`` is a number, of the shape of ``input``, or lacks its last dimension (or has extent 1
-    there). It is raised to ``eps``, which its gradient ignores. Nix and Weigend (1994).
+    ``var`` is a number, of the shape of ``input``, or lacks its last dimension, or has extent 1 in
+    one. It is raised to ``eps``, which its gradient ignores. Nix and Weigend (1994).
     """
-    if not isinstance(var, Value):
-        if var < 0:
-            raise ValueRangeError("var has negative entry/entries")
-        var = constant(var, input.dtype, input.shape)
-    elif var.shape != input.shape:
-        if var.shape == input.shape[:-1]:
-            var = ops.reshape(var, shape=(*var.shape, 1))
-        elif var.shape != (*input.shape[:-1], 1):
-            raise ValueRangeError(
-                f"var is of incorrect size: got {list(var.shape)} for {list(input.shape)}"
-            )
     x, t = pair_of("gaussian_nll_loss", input, target)
-    short = ops.maximum(var, constant(eps, var.dtype, var.shape)) - var
-    bounded = var + ops.stop_gradient(short)
+    spread = _variance(var, input)
+    short = ops.maximum(spread, constant(eps, spread.dtype, spread.shape)) - spread
+    bounded = spread + ops.stop_gradient(short)
     terms = (ops.log(bounded) + public.square(x - t) / bounded) * 0.5
     if full:
         terms = terms + 0.5 * math.log(2 * math.pi)

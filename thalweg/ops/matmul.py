@@ -246,7 +246,7 @@ def outer(input: Value, vec2: Value) -> Value:
     """All products of two vectors, (m), (n) -> (m, n), in the promoted dtype."""
     _need_ndim("outer", "self", input, 1)
     _need_ndim("outer", "vec2", vec2, 1)
-    return ops.reshape(input, shape=(input.shape[0], 1)) * vec2
+    return ops.reshape(input, shape=(input.shape[0], 1)) * vec2  # type: ignore[no-any-return]
 
 
 def blend(op: str, input: Value, product: Value, beta: Scalar, alpha: Scalar) -> Value:

@@ -16,6 +16,7 @@ from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..ir.node import Value
 from .arithmetic import broadcast_shapes, broadcast_to, cast, constant
 from .contract import Declined
+from .control_functions import while_loop
 from .fill import read_size
 from .function import function
 from .link import ops
@@ -311,6 +312,40 @@ def bernoulli(input: Value, p: float | None = None, *, rng: Stream) -> Value:
     """Ones with the probabilities in ``input`` (or ``p``), else zeros, in its shape and dtype."""
     _floating("bernoulli", input)
     return cast(_below(rng, input.shape, input if p is None else p), input.dtype)
+
+
+@function("poisson", random=True, calls=DRAWS)
+def poisson(input: Value, *, rng: Stream) -> Value:
+    """Poisson numbers of the rates in ``input``, in its shape and dtype; NaN for negative rates.
+
+    A uniform number is used up by the probabilities of the outcomes, taken from the most likely one
+    outwards to both sides, so the steps grow with the square root of the greatest rate only.
+    """
+    _floating("poisson", input)
+    rate = cast(input, float64)
+    shape = rate.shape
+    mode = ops.floor(rate)
+    chance = ops.exp(public.xlogy(mode, rate) - rate - ops.lgamma(mode + 1.0))
+    left = uniform01(rng, shape, float64) - chance
+
+    def going(*state: Value) -> Value:
+        left, _, _, above, _, below = state
+        open_ = public.logical_and(public.ge(left, 0.0), public.gt(above + below, 1e-18))
+        return public.any(open_)  # type: ignore[no-any-return]
+
+    def outwards(*state: Value) -> list[Value]:
+        left, result, up, above, down, below = state
+        up, above = up + 1.0, above * rate / (up + 1.0)
+        down, below = down - 1.0, public.where(public.gt(down, 0.0), below * down / rate, 0.0)
+        for outcome, p in ((up, above), (down, below)):
+            open_ = public.ge(left, 0.0)
+            left = left - cast(open_, float64) * p
+            result = public.where(public.logical_and(open_, public.lt(left, 0.0)), outcome, result)
+        return [left, result, up, above, down, below]
+
+    _, result, *_ = while_loop(going, outwards, [left, mode, mode, chance, mode, chance])
+    valid = public.where(public.lt(rate, 0.0), math.nan, result)
+    return cast(valid, input.dtype)
 
 
 @function("multinomial", method=True, random=True, calls=DRAWS)

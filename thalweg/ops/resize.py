@@ -111,10 +111,16 @@ def _interpolate_calls() -> Iterator[Call]:
     yield Call((plane, 3))
     yield Call((plane,), error=(ValueError, "either size or scale_factor should be defined"))
     yield Call((plane, 3, 2.0), error=(ValueError, "only one of size or scale_factor"))
-    wrong = {"size": 3, "align_corners": True}
-    yield Call((plane,), wrong, error=(ValueError, "align_corners option can only be set"))
-    wrong = {"size": 3, "mode": "linear"}
-    yield Call((plane,), wrong, error=(NotImplementedError, "Got 4D input, but linear mode needs"))
+    yield Call(
+        (plane,),
+        {"size": 3, "align_corners": True},
+        error=(ValueError, "align_corners option can only be set"),
+    )
+    yield Call(
+        (plane,),
+        {"size": 3, "mode": "linear"},
+        error=(NotImplementedError, "Got 4D input, but linear mode needs"),
+    )
 
 
 def _sizes(input: Value, size: Any, scale_factor: Any, recompute: bool) -> tuple[Ints, list[float]]:

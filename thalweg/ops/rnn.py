@@ -72,7 +72,7 @@ def _gru_step(from_x: Value, from_h: Value, h: Value) -> Value:
     (rx, zx, nx), (rh, zh, nh) = _parts(from_x, 3), _parts(from_h, 3)
     reset, update = ops.sigmoid(rx + rh), ops.sigmoid(zx + zh)
     new = ops.tanh(nx + reset * nh)
-    return new + update * (h - new)
+    return new + update * (h - new)  # type: ignore[no-any-return]
 
 
 _NONLINEAR: dict[str, Callable[[Value], Value]] = {

@@ -67,18 +67,21 @@ def _bind_view(
     """`bind` for views: where the base was written to, derive the view anew from it. ``reading``
     is for values only, which autograd's rules do not concern."""
     version = base._ensure_extra().version
-    if extra.seen == version:
-        if extra.trace is not trace:
-            _enter(trace, tensor, extra)
-            extra.trace = trace
-        return tensor._slot
-    if extra.multi and local.grad and not reading and base._current_meta().requires_grad:
+    stale = extra.stale or (extra.multi and extra.seen != version)
+    tracked = local.grad and not reading and not _detached(extra.chain)
+    if stale and tracked and base._current_meta().requires_grad:
         raise AutogradError(
             "Output of a function that returns multiple views is a view and its base or another "
             "view of its base has been modified inplace. Such functions do not allow the output "
             "views to be modified inplace. You should replace the inplace operation by an "
             "out-of-place one."
         )
+    if extra.seen == version:
+        if extra.trace is not trace:
+            _enter(trace, tensor, extra)
+            extra.trace = trace
+        return tensor._slot
+    extra.stale = extra.multi
     base_slot = bind(trace, base)
     if extra.trace is trace and tensor._slot < len(trace.tensors):
         trace.tensors[tensor._slot] = None
@@ -190,7 +193,7 @@ def make_view(result: Tensor, source: Tensor, meta: Meta, multi: bool = False) -
     result._trace = None
 
 
-def check_inplace(tensor: Tensor, name: str) -> None:
+def check_inplace(tensor: Tensor, name: str, args: Sequence[Any] = ()) -> None:
     """Autograd's rules on what may be modified in place; AutogradError if they forbid it."""
     if not local.grad:
         return
@@ -207,7 +210,10 @@ def check_inplace(tensor: Tensor, name: str) -> None:
                 f"{name}: a view of a leaf Variable that requires grad is being used in an "
                 "in-place operation."
             )
-        if extra.multi and base_meta.requires_grad:
+        grad = base_meta.requires_grad or any(
+            isinstance(a, Tensor) and a.requires_grad for a in args
+        )
+        if extra.multi and grad and not _detached(extra.chain):
             raise AutogradError(
                 f"{name}: Output of a function that returns multiple views is a view and is being "
                 "modified inplace. Such functions do not allow the output views to be modified "
@@ -303,23 +309,25 @@ def kept_gradient(old: Meta, new: Value, detached: bool) -> Value:
 
 
 def assign(
-    tensor: Tensor, key: tuple[Any, ...], name: str, compute: Callable[[], Value]
-) -> None:
+    tensor: Tensor, key: tuple[Any, ...], name: str, compute: Callable[[], Value],
+    shared: bool = False,
+) -> None:  # fmt: skip
     """Give ``tensor`` the value that ``compute()`` builds, in place.
 
     ``key`` is the trie key of the computation; all its operands, the tensor first, are bound.
+    ``shared`` tells that the tensor is also another operand.
     """
     trace = local.trace
     extra = tensor._extra
     if extra is not None and extra.base is not None:
-        _assign_through_view(trace, tensor, extra, extra.base, key, name, compute)
+        _assign_through_view(trace, tensor, extra, extra.base, key, name, compute, shared)
         return
     meta = tensor._meta
     found = trace.state.next.get(key)
     if found is None:
         value = kept_gradient(meta, compute(), False)
         found = transition(trace, key, name, lambda: (value,))
-        found.overwritten = _overwritten(tensor, meta, value)
+        found.overwritten = _overwritten(tensor, (meta.value,), value, shared)
     else:
         trace.state = found
     new = found.metas[0]
@@ -346,16 +354,22 @@ def repoint(trace: Trace, tensor: Tensor, meta: Meta) -> None:
 
 
 def _overwritten(
-    tensor: Tensor, meta: Meta, by: Value
+    tensor: Tensor, own: Sequence[Value], by: Value, shared: bool
 ) -> tuple[tuple[Value, Value | None], ...]:
+    """Values that a write made stale, each with the value that replaced it where the operation may
+    itself have read it: PyTorch keeps the old value of what an in-place operation changes, but not
+    of other operands in the same memory (``shared``: the tensor is its own operand)."""
     extra = tensor._extra
     aliases = extra.aliases if extra is not None else []
-    return tuple((v, by) for v in (meta.value, *aliases))
+    return (
+        *((v, None) for v in aliases if v not in own),
+        *((v, None if shared else by) for v in own),
+    )
 
 
 def _assign_through_view(
     trace: Trace, tensor: Tensor, extra: Extra, base: Tensor, key: tuple[Any, ...], name: str,
-    compute: Callable[[], Value],
+    compute: Callable[[], Value], shared: bool,
 ) -> None:  # fmt: skip
     bind(trace, base)
     chain = extra.chain
@@ -369,7 +383,8 @@ def _assign_through_view(
         value = kept_gradient(base_meta, written, detached)
         found = transition(trace, key, name, lambda: (value,))
         if not extra.untracked:
-            found.overwritten = _overwritten(base, base_meta, value)
+            own = (base_meta.value, tensor._meta.value)
+            found.overwritten = _overwritten(base, own, value, shared)
     else:
         trace.state = found
     repoint(trace, base, found.metas[0])

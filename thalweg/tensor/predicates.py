@@ -99,7 +99,19 @@ def set_num_threads(count: int) -> None:
         raise located(ArgumentError(f"set_num_threads expects an int, got {type(count).__name__}"))
     if count < 1:
         raise located(RuntimeError("set_num_threads expects a positive integer"))
+    synchronize()
     flags.set("num_threads", count)
+    limit_blas(count)
+
+
+_blas: list[Any] = []
+
+
+def limit_blas(count: int) -> None:
+    """Let the matrix products of the reference backend use ``count`` threads."""
+    from threadpoolctl import threadpool_limits
+
+    _blas[:] = [threadpool_limits(count, user_api="blas")]
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:

@@ -142,7 +142,11 @@ def general(function: Function) -> Callable[..., Any]:
             if "out" in kwargs and not accepts_out:
                 out = kwargs.pop("out")
                 if out is not None:
-                    return store_out(function.name, call(*args, **kwargs), out)
+                    check_out(out, args)
+                    value = call(*args, **kwargs)
+                    if isinstance(out, Tensor) and any(out is a for a in args):
+                        fit_inplace(out._meta.value, value._meta.value, function.name)
+                    return store_out(function.name, value, out)
             if not _PASSIVE.isdisjoint(kwargs):
                 return with_options(function, call, args, kwargs)
         if function.host:
@@ -191,8 +195,12 @@ def miss(
         outputs = tuple(values) if plural else (values,)
         if not all(isinstance(v, Value) for v in outputs):
             raise ArgumentError(f"{function.name}: not a tensor function of these arguments")
-        outputs = distinct(outputs, args, kwargs)
         found = trie.add(trace.state, key)
+        if function.name in RETURNS_OPERAND and not plural and outputs[0] is operand(args[0]):
+            found.info = SAME
+            trace.state.next[key] = found
+            return found
+        outputs = distinct(outputs, args, kwargs)
         found.metas = new_metas(trace, outputs, function.name)
         found.meta = None if plural else found.metas[0]
         found.random = blocks
@@ -239,6 +247,9 @@ def _tensors_in(values: Sequence[Any]) -> list[Tensor]:
     return found
 
 
+# View functions that give the very tensor they got where there is nothing to do.
+RETURNS_OPERAND = {"flatten", "atleast_1d", "atleast_2d", "atleast_3d", "real"}
+SAME = ("same",)
 STRICT_VIEWS = {"view", "view_as"}
 
 
@@ -264,6 +275,8 @@ def deliver(
         if flags.eager or len(trace.tensors) > flags.trace_limit:
             flush()
         return tensor
+    if state.info is SAME:
+        return args[0]
     tensors = [result(trace, m) for m in state.metas]
     if state.info is not None:
         source = view_source(function, args, kwargs)
@@ -328,7 +341,7 @@ def unary(function: Function, other_form: Callable[..., Any]) -> Callable[..., A
         tensor._buffer = None
         tensor._extra = None
         trace.tensors.append(tensor)
-        if flags.eager:
+        if flags.eager or meta.slot > flags.trace_limit:
             flush()
         return tensor
 
@@ -386,7 +399,7 @@ def binary(
         tensor._buffer = None
         tensor._extra = None
         trace.tensors.append(tensor)
-        if flags.eager:
+        if flags.eager or meta.slot > flags.trace_limit:
             flush()
         return tensor
 
@@ -418,7 +431,7 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             kwargs.pop("generator", None)
             key: list[Any] = [code]
             encode(trace, self, key)
-            check_inplace(self, name)
+            check_inplace(self, name, args)
             if args and name not in OVERLAPPING:
                 check_overlap(self, args)
             for value in args:
@@ -450,7 +463,7 @@ def inplace(function: Function) -> Callable[..., Tensor]:
                 value = distinct((value,), arguments, kwargs)[0]
                 return fit_inplace(self._meta.value, value, name)
 
-            assign(self, whole, function.name, compute)
+            assign(self, whole, function.name, compute, any(a is self for a in args))
             if used:
                 trace.state.random = used
             if trace.state.random:
@@ -463,6 +476,15 @@ def inplace(function: Function) -> Callable[..., Tensor]:
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"In-place version of `{function.method}`."
     return call
+
+
+def check_out(out: Any, args: Sequence[Any]) -> None:
+    """AliasError if writing ``out`` would change operands under way."""
+    try:
+        if isinstance(out, Tensor):
+            check_overlap(out, args)
+    except Exception as error:
+        raise located(error) from None
 
 
 def store_out(name: str, value: Any, out: Any) -> Any:

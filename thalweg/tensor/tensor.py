@@ -13,7 +13,6 @@ import numpy as np
 from ..core.device import Device
 from ..core.dtypes import DType, from_numpy
 from ..core.errors import ArgumentError, AutogradError, located
-from ..ir.node import make_input
 from ..ir.types import TensorType
 from ..runtime.buffer import Array, Buffer
 from .size import Size
@@ -27,13 +26,14 @@ class Extra:
     """What most tensors never need: gradients, aliasing, hooks.
 
     ``base`` is the tensor whose storage a view shows through ``chain``; ``seen`` is the base's
-    ``version`` when the view was last derived. ``exported`` is a NumPy array that shares this
+    ``version`` when the view was last derived; ``multi`` marks views that came several at once,
+    ``stale`` those of them whose base was written to since (autograd refuses them). ``exported`` is a NumPy array that shares this
     tensor's memory as far as the user can tell.
     """
 
     __slots__ = (
         "aliases", "base", "chain", "exported", "function", "grad", "history", "hooks", "multi",
-        "post_hooks", "retain", "seen", "trace", "untracked", "version",
+        "post_hooks", "retain", "seen", "stale", "trace", "untracked", "version",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -49,6 +49,7 @@ class Extra:
         self.retain = False
         self.exported: Array | None = None
         self.multi = False
+        self.stale = False
         self.untracked = False
         self.function: Any = None
         self.aliases: list[Any] = []
@@ -63,10 +64,7 @@ def _meta_of(key: LeafKey) -> Meta:
     if meta is None:
         if len(_leaf_metas) > 10_000:
             _leaf_metas.clear()
-        value = make_input(key.type, key.requires_grad, key.weak)
-        meta = Meta(value, 0, key.requires_grad, key.is_leaf)
-        meta.leaf_key = key
-        _leaf_metas[key] = meta
+        meta = _leaf_metas[key] = key.meta(0)
     return meta
 
 
@@ -147,7 +145,7 @@ class Tensor:
         """The Meta; of a view whose base was written to, only after deriving it anew."""
         extra = self._extra
         if extra is not None and extra.base is not None:
-            if extra.seen != extra.base._ensure_extra().version:
+            if extra.stale or extra.seen != extra.base._ensure_extra().version:
                 from .alias import bind
 
                 bind(local.trace, self)

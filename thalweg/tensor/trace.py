@@ -40,27 +40,49 @@ Chain = tuple[tuple[Any, tuple[tuple[str, Any], ...]], ...]
 
 
 class LeafKey:
-    """Trie key of a tensor that enters a trace with a buffer. Interned, compared by identity."""
+    """Trie key of a tensor that enters a trace with a buffer. Interned, compared by identity.
 
-    __slots__ = ("is_leaf", "requires_grad", "type", "weak")
+    Everything that later states may depend on is part of it: also the strides and offset of a
+    view, and the ``name`` of the function that computed a tensor with a history.
+    """
+
+    __slots__ = ("is_leaf", "name", "offset", "requires_grad", "strides", "type", "weak")
     _interned: dict[tuple[Any, ...], LeafKey] = {}
 
     type: TensorType
     requires_grad: bool
     is_leaf: bool
     weak: bool
+    strides: Shape | None
+    offset: int
+    name: str
 
     def __new__(
-        cls, type: TensorType, requires_grad: bool, is_leaf: bool, weak: bool = False
+        cls,
+        type: TensorType,
+        requires_grad: bool,
+        is_leaf: bool,
+        weak: bool = False,
+        strides: Shape | None = None,
+        offset: int = 0,
+        name: str = "",
     ) -> LeafKey:
-        key = (type, requires_grad, is_leaf, weak)
+        key = (type, requires_grad, is_leaf, weak, strides, offset, name)
         found = cls._interned.get(key)
         if found is None:
             if len(cls._interned) > flags.trie_limit:
                 cls._interned.clear()
             found = cls._interned[key] = object.__new__(cls)
-            found.type, found.requires_grad, found.is_leaf, found.weak = key
+            found.type, found.requires_grad, found.is_leaf, found.weak = key[:4]
+            found.strides, found.offset, found.name = key[4:]
         return found
+
+    def meta(self, slot: int) -> Meta:
+        """The Meta of a leaf of this kind in slot ``slot``, on a fresh graph input."""
+        value = make_input(self.type, self.requires_grad, self.weak)
+        meta = Meta(value, slot, self.requires_grad, self.is_leaf, self.name)
+        meta.strides, meta.offset, meta.leaf_key = self.strides, self.offset, self
+        return meta
 
 
 class Meta:
@@ -100,7 +122,10 @@ class Meta:
         """The trie key under which this value enters a later trace."""
         if self.leaf_key is None:
             kind = TensorType(self.shape, self.dtype, self.value.type.device)
-            self.leaf_key = LeafKey(kind, self.requires_grad, self.is_leaf)
+            name = "" if self.is_leaf else self.name
+            self.leaf_key = LeafKey(
+                kind, self.requires_grad, self.is_leaf, False, self.strides, self.offset, name
+            )
         return self.leaf_key
 
 
@@ -245,36 +270,17 @@ def bind_leaf(trace: Trace, tensor: Tensor, key: LeafKey) -> None:
     found = state.next.get(key)
     if found is None:
         found = trie.add(state, key)
-        value = make_input(key.type, key.requires_grad, key.weak)
-        meta = Meta(value, len(trace.tensors), key.requires_grad, key.is_leaf)
-        meta.leaf_key = key
-        found.meta, found.metas = meta, (meta,)
+        found.meta = key.meta(len(trace.tensors))
+        found.metas = (found.meta,)
         state.next[key] = found
     trace.state = found
-    meta = found.meta  # type: ignore[assignment]
+    meta: Meta = found.metas[0]
     tensor._slot = meta.slot
-    old = tensor._meta
-    if old.strides is not None or old.name:
-        meta = _leaf_view(found, old)
     tensor._meta = meta
     trace.tensors.append(tensor)
     trace.inputs.append(tensor._buffer)  # type: ignore[arg-type]
     if key.requires_grad:
         trace.leaves[meta.slot] = tensor
-
-
-def _leaf_view(state: State, old: Meta) -> Meta:
-    """The leaf's Meta with the strides and origin the tensor had, kept beside the plain one."""
-    known: dict[Any, Meta] = state.info if state.info is not None else {}
-    state.info = known
-    kind = (old.strides, old.offset, old.name)
-    meta = known.get(kind)
-    if meta is None:
-        plain = state.metas[0]
-        meta = Meta(plain.value, plain.slot, plain.requires_grad, plain.is_leaf, old.name)
-        meta.strides, meta.offset, meta.leaf_key = old.strides, old.offset, plain.leaf_key
-        known[kind] = meta
-    return meta
 
 
 def scalar_leaf(trace: Trace, number: bool | int | float | complex) -> int:
