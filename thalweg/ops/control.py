@@ -127,7 +127,7 @@ class ControlFlow(Primitive):
 
     inputs = None
     outputs = 0  # as many as the sub-graph says: calls return a tuple
-    sbp_reason = "sub-graphs are not analysed: every rank runs them on whole operands"
+    sbp_incomplete = Declined("sub-graphs are not analysed: every rank runs them on whole operands")
     index = Declined("the index notation is that of the sub-graphs")
     lower: Any = Declined("runs sub-graphs: the runtime calls their programs")
 

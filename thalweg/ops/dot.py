@@ -11,6 +11,7 @@ from ..core.errors import DTypeError, ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import Broadcast, P, Partial, Sbp, Signature, Split
 from ..ir.types import TensorType
+from .arithmetic import conj
 from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
 from .families import in_float32
 from .link import ops
@@ -94,8 +95,8 @@ class Dot(Primitive):
         left, right, result = parse_spec(node.attrs["spec"])
         x, y = node.inputs
         return (
-            ops.dot(g, y, spec=f"{result},{right}->{left}"),
-            ops.dot(x, g, spec=f"{left},{result}->{right}"),
+            ops.dot(g, conj(y), spec=f"{result},{right}->{left}"),
+            ops.dot(conj(x), g, spec=f"{left},{result}->{right}"),
         )
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
