@@ -6,6 +6,8 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 from tensor_programs import Program
 
+import thalweg
+
 QUIET = settings(
     deadline=None,
     derandomize=True,
@@ -20,32 +22,35 @@ def run(data: st.DataObject, steps: int, every: int) -> None:
     def pick(count: int) -> int:
         return data.draw(st.integers(0, count - 1))
 
+    thalweg.synchronize()
     program = Program(pick)
     program.begin()
     program.check(values=False)
     for _ in range(steps):
         if not program.step():
-            return
+            break
         program.check(values=pick(every) == 0)
-    program.check(values=True)
-    if program.do(program.backward()):
+    else:
         program.check(values=True)
+        if program.do(program.backward()):
+            program.check(values=True)
+    program.replay()
 
 
 @given(st.data())
-@settings(QUIET, max_examples=150)
+@settings(QUIET, max_examples=100)
 def test_programs_read_at_the_end(data: st.DataObject) -> None:
     """Everything stays pending until the end, unless a mask needs a value."""
     run(data, steps=8, every=1000)
 
 
 @given(st.data())
-@settings(QUIET, max_examples=150)
+@settings(QUIET, max_examples=100)
 def test_programs_read_on_the_way(data: st.DataObject) -> None:
     run(data, steps=8, every=3)
 
 
 @given(st.data())
-@settings(QUIET, max_examples=40)
+@settings(QUIET, max_examples=25)
 def test_long_programs(data: st.DataObject) -> None:
     run(data, steps=25, every=5)

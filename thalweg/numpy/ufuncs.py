@@ -287,9 +287,14 @@ def divmod(x1: Any, x2: Any) -> tuple[Any, Any]:
 
 def modf(x: Any) -> tuple[Any, Any]:
     """Fractional and integral parts, both with the sign of ``x``."""
-    whole = UFUNCS["trunc"](asarray(x).astype(np.result_type(asarray(x).dtype, np.float16)))
-    rest = UFUNCS["where_finite"](x, whole) if False else UFUNCS["subtract"](x, whole)
-    return UFUNCS["copysign"](rest, x), whole
+    given = asarray(x)
+    given = given.astype(np.modf.resolve_dtypes((given.dtype, None, None))[0], copy=False)
+    whole = UFUNCS["trunc"](given)
+    rest = RECORDED["where"](
+        RECORDED["isinf"](given._tensor), RECORDED["zeros_like"](given._tensor),
+        (given - whole)._tensor,
+    )  # fmt: skip
+    return UFUNCS["copysign"](computed(rest), given), whole
 
 
 __all__ = [*UFUNCS, *ALIASES, "divmod", "modf", "ufunc"]

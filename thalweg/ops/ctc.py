@@ -153,8 +153,8 @@ def _ctc_calls() -> Iterator[Call]:
     yield Call((logs, labels, steps[:2], counts), error=wrong)
     wrong = (RuntimeError, "Expected input_lengths to have value at most 6, but got 7")
     yield Call((logs, labels, (7, 5, 4), (3, 2, 1)), error=wrong)
-    wrong = (ValueError, "not a valid value for reduction")
-    yield Call((logs, labels, steps, counts), {"reduction": "big"}, error=wrong)
+    unknown = (ValueError, "not a valid value for reduction")
+    yield Call((logs, labels, steps, counts), {"reduction": "big"}, error=unknown)
 
 
 class LabelError(ValueRangeError, RuntimeError):

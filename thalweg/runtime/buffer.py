@@ -15,9 +15,9 @@ Array = np.ndarray[Any, Any]
 class Buffer:
     """An array, or the promise of one.
 
-    ``job`` is the pending job that fills the buffer (None once it has run). ``overwritten`` is
-    set when an in-place operation replaced the value a tensor held here, so that a backward pass
-    that saved it can tell.
+    ``job`` is the pending job that fills the buffer (None once it has run). ``overwritten``
+    counts how often an in-place operation replaced the value that a tensor held here, so that a
+    backward pass that saved it can tell.
     """
 
     __slots__ = ("_array", "job", "overwritten")
@@ -25,7 +25,7 @@ class Buffer:
     def __init__(self, array: Array | None = None, job: Job | None = None) -> None:
         self._array = array
         self.job = job
-        self.overwritten = False
+        self.overwritten = 0
 
     def get(self) -> Array:
         """The array; waits for the job, and raises its error."""

@@ -339,7 +339,7 @@ def repoint(trace: Trace, tensor: Tensor, meta: Meta) -> None:
     """Move a (non-view) handle to a slot that was just recorded, bumping its version."""
     extra = tensor._extra or tensor._ensure_extra()
     if tensor._buffer is not None:
-        tensor._buffer.overwritten = True
+        tensor._buffer.overwritten += 1
         tensor._buffer = None
     if tensor._trace is trace:
         trace.tensors[tensor._slot] = None

@@ -8,7 +8,7 @@ is cut there into regions, latest point first, each region again one transition.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..core.errors import AutogradError
@@ -21,7 +21,7 @@ from .alias import bind
 from .flush import History, flush
 from .points import FunctionPoint, HistoryPoint, HookPoint, Point
 from .record import result
-from .residuals import forward_nodes, grad_sources, read_forward
+from .residuals import Forward, forward_nodes, grad_sources
 from .tensor import Tensor
 from .trace import LeafKey, State, Trace, local, set_grad_mode, transition
 
@@ -197,7 +197,6 @@ class TraceSegment:
         roots = tuple(pending)
         cotangents = tuple(-1 if g is None else bind(trace, g) for g in pending.values())
         points = tuple(s for s in self.points if limit is None or s < limit)
-        direct = [s for s in roots if s in points]
         wanted: tuple[int, ...] = ()
         if run.wanted is not None:
             wanted = tuple(t._slot for t in run.wanted if current_slot(trace, t))
@@ -222,7 +221,7 @@ class TraceSegment:
                 ends = [v for v in ends if v in set(asked) or v in set(at)]
             wrt = list(dict.fromkeys([*ends, *at, *asked]))
             through = set(asked) - set(at) - set(ends)
-            forbidden = Forbidden(before)
+            forbidden = Forbidden(values, before.path_overwritten(), before.path_freed())
             grads = gradients(values, seeds, wrt, through, forbidden.check)
             if not run.retain:
                 freed.update(forbidden.saved)
@@ -234,7 +233,6 @@ class TraceSegment:
         if reached or state.info is None:
             state.info = tuple(reached)
             state.freed = frozenset(freed)
-        del direct
         return [(slot, result(trace, meta)) for slot, meta in zip(state.info, state.metas)]
 
 
@@ -254,21 +252,28 @@ def finish(grad: Value, create: bool) -> Value:
 
 
 class Forbidden:
-    """Checks what gradient rules read: freed graphs and values modified in place since."""
+    """Checks what gradient rules read: freed graphs and values modified in place since.
 
-    def __init__(self, state: State) -> None:
-        self.freed: set[Value] = set()
-        self.overwritten: dict[Value, Value | None] = {}
-        for step in state.path():
-            self.freed |= step.freed
-            self.overwritten.update(step.overwritten)
+    ``overwritten`` maps a value to the one that an in-place operation put in its place (None if
+    no operation may still read the old one). ``saved`` collects results whose rules read.
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[Value],
+        overwritten: Mapping[Value, Value | None],
+        freed: Collection[Value] = (),
+    ) -> None:
+        self.forward = Forward(outputs)
+        self.overwritten = overwritten
+        self.freed = freed
         self.saved: set[Value] = set()
 
     def check(
         self, node: Node, grads: Sequence[Value | None], results: Sequence[Value | None]
     ) -> None:
         present = [r for r in results if r is not None]
-        read = read_forward(present, forward_nodes(node.outputs), [g for g in grads if g])
+        read = self.forward.read(present, [g for g in grads if g is not None])
         if not read:
             return
         self.saved.update(node.outputs)
@@ -279,11 +284,10 @@ class Forbidden:
                 by = self.overwritten[value]
                 if by is not None and _made_by(by, value, node):
                     continue
-                kind = value.type
                 raise AutogradError(
                     "one of the variables needed for gradient computation has been modified by an "
-                    f"inplace operation: [{kind}], which is output of {value.node.op.name}, was "
-                    f"needed by the gradient of {node.op.name} in its original version. Hint: "
+                    f"inplace operation: [{value.type}], which is output of {value.node.op.name}, "
+                    f"was needed by the gradient of {node.op.name} in its original version. Hint: "
                     "clone() it before the in-place operation."
                 )
 
@@ -311,19 +315,8 @@ class HistorySegment:
         self.run = run
         if history.freed and history.saves:
             raise AutogradError(FREED)
-        if any(b.overwritten for b in history.residuals.values()):
-            self._check_overwritten()
         if history.handles is None:
             history.handles = {v: self._handle(v) for v in history.residuals}
-
-    def _check_overwritten(self) -> None:
-        for value, buffer in self.history.residuals.items():
-            if buffer.overwritten:
-                raise AutogradError(
-                    "one of the variables needed for gradient computation has been modified by an "
-                    f"inplace operation: [{value.type}], which is output of {value.node.op.name}. "
-                    "Hint: clone() it before the in-place operation."
-                )
 
     def _handle(self, value: Value) -> Tensor:
         leaf = self.history.leaves.get(value)
@@ -384,7 +377,8 @@ class HistorySegment:
             asked = tuple(owner)
         else:
             leaves = tuple(self.history.leaves)
-        key = ("history", roots, cotangents, tuple(handles), saved, points, asked, leaves,
+        written = self.history.written_since()
+        key = ("history", roots, cotangents, tuple(handles), saved, points, asked, leaves, written,
                run.create)  # fmt: skip
         before = trace.state
         reached: list[Value] = []
@@ -394,7 +388,9 @@ class HistorySegment:
             seeds = [cast(metas[s].value, v.dtype) for v, s in zip(roots, cotangents)]
             wrt = list(dict.fromkeys([*leaves, *points, *asked]))
             through = set(asked) - set(points) - set(leaves)
-            grads = gradients(roots, seeds, wrt, through)
+            overwritten = {**self.history.overwritten, **dict.fromkeys(written)}
+            forbidden = Forbidden(roots, overwritten)
+            grads = gradients(roots, seeds, wrt, through, forbidden.check)
             found = [(v, g) for v, g in zip(wrt, grads) if g is not None]
             reached.extend(v for v, _ in found)
             here = {v: metas[s].value for v, s in zip(handles, saved)}

@@ -35,10 +35,14 @@ class History:
 
     ``residuals`` hold the buffers of forward values that gradients read, ``leaves`` the tensors
     whose gradients end there, ``boundaries`` where Python code takes part. ``freed`` is set by a
-    backward pass that does not retain the graph.
+    backward pass that does not retain the graph; ``overwritten`` are the values that in-place
+    operations had replaced before the flush, ``writes`` the counts of writes at that time.
     """
 
-    __slots__ = ("boundaries", "freed", "handles", "leaves", "order", "residuals", "saves")
+    __slots__ = (
+        "boundaries", "freed", "handles", "leaves", "order", "overwritten", "residuals", "saves",
+        "writes",
+    )  # fmt: skip
     _count = 0
 
     def __init__(
@@ -47,6 +51,7 @@ class History:
         leaves: dict[Value, Tensor],
         boundaries: dict[Value, Any],
         freed: bool,
+        overwritten: dict[Value, Value | None],
     ) -> None:
         History._count += 1
         self.order = History._count
@@ -55,19 +60,31 @@ class History:
         self.boundaries = boundaries
         self.freed = freed
         self.saves = bool(residuals) or freed
+        self.overwritten = overwritten
+        self.writes = {v: b.overwritten for v, b in residuals.items()}
         self.handles: dict[Value, Tensor] | None = None
+
+    def written_since(self) -> tuple[Value, ...]:
+        """Residuals whose tensors were modified in place after the flush."""
+        return tuple(v for v, b in self.residuals.items() if b.overwritten != self.writes[v])
 
 
 class Plan:
     """A compiled flush: which trace inputs to pass, where each live slot's result is, and where
     the residuals are (('out', i) or ('in', i))."""
 
-    __slots__ = ("freed", "graph", "inputs", "outs", "program", "residuals", "with_history")
+    __slots__ = (
+        "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program", "residuals",
+        "with_history",
+    )  # fmt: skip
 
     def __init__(
         self, graph: Graph, program: Program, inputs: list[int], outs: list[int],
         residuals: list[tuple[Value, str, int]], with_history: list[int], freed: bool,
+        leaves: dict[int, Value], overwritten: dict[Value, Value | None],
     ) -> None:  # fmt: skip
+        self.leaves = leaves
+        self.overwritten = overwritten
         self.graph = graph
         self.program = program
         self.inputs = inputs
@@ -160,16 +177,8 @@ def make_history(trace: Trace, plan: Plan, outputs: Sequence[Buffer]) -> History
         value: outputs[i] if where == "out" else trace.inputs[i]
         for value, where, i in plan.residuals
     }
-    leaves = {t._meta.value: t for t in trace.leaves.values()}
-    for slot, tensor in trace.leaves.items():
-        leaves.setdefault(_leaf_value(trace, slot, tensor), tensor)
-    return History(residuals, leaves, dict(trace.boundaries), plan.freed)
-
-
-def _leaf_value(trace: Trace, slot: int, tensor: Tensor) -> Value:
-    if tensor._slot == slot:
-        return tensor._meta.value
-    return trace.state.path_metas()[slot].value
+    leaves = {plan.leaves[slot]: t for slot, t in trace.leaves.items() if slot in plan.leaves}
+    return History(residuals, leaves, dict(trace.boundaries), plan.freed, plan.overwritten)
 
 
 def make_plan(state: State, live: Sequence[int]) -> Plan:
@@ -178,10 +187,8 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     values = [metas[i].value for i in live]
     leaves = state.path_leaves()
     with_history = [i for i in live if metas[i].requires_grad and not metas[i].is_leaf]
-    freed_values: set[Value] = set()
-    for s in state.path():
-        freed_values |= s.freed
-    saved, freed = residual_values([metas[i].value for i in with_history], freed_values)
+    histories = [metas[i].value for i in with_history]
+    saved, freed = residual_values(histories, state.path_freed())
     outputs: dict[Value, int] = {}
     for value in values:
         outputs.setdefault(value, len(outputs))
@@ -198,7 +205,11 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     graph = Graph([leaves[i] for i in inputs], graph.outputs)
     program = compile_graph(graph)
     positions = [outputs[v] for v in values]
-    return Plan(graph, program, inputs, positions, residuals, with_history, freed)
+    ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}
+    return Plan(
+        graph, program, inputs, positions, residuals, with_history, freed, ends,
+        state.path_overwritten(),
+    )  # fmt: skip
 
 
 def compute_foreign(tensor: Tensor) -> None:

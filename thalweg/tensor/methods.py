@@ -350,7 +350,7 @@ def replace(tensor: Tensor, source: Tensor) -> None:
     if tensor._trace is trace:
         trace.tensors[tensor._slot] = None
     if tensor._buffer is not None:
-        tensor._buffer.overwritten = True
+        tensor._buffer.overwritten += 1
     tensor._meta, tensor._buffer, tensor._trace = fresh._meta, buffer, None
     extra = tensor._extra
     if extra is not None:

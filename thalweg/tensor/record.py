@@ -334,9 +334,12 @@ def unary(function: Function, other_form: Callable[..., Any]) -> Callable[..., A
         if found is None:
             found = miss(function, trace, key, (input,), {})
         trace.state = found
+        meta = found.meta
+        if meta is None:
+            return deliver(function, trace, found, (input,), {})
         tensor: Tensor = _new(Tensor)
         tensor._trace = trace
-        tensor._meta = meta = found.metas[0]
+        tensor._meta = meta
         tensor._slot = meta.slot
         tensor._buffer = None
         tensor._extra = None

@@ -33,37 +33,52 @@ def grad_sources(outputs: Sequence[Value]) -> list[Value]:
     ]
 
 
-def read_forward(
-    results: Iterable[Value], forward: set[Node], stop: Iterable[Value] = ()
-) -> list[Value]:
-    """Forward values that ``results`` read directly; constants are left to be made again."""
-    ends = set(stop)
-    found: dict[Value, None] = {}
-    seen: set[Value] = set()
-    stack = list(results)
-    while stack:
-        value = stack.pop()
-        if value in seen or value in ends:
-            continue
-        seen.add(value)
-        if value.node in forward:
-            if not is_constant(value):
-                found[value] = None
-            continue
-        stack.extend(value.node.inputs)
-        if isinstance(value.node.op, Composite):
-            stack.extend(body_of(value.node))
-    return list(found)
+class Forward:
+    """The forward pass behind some outputs, to tell what gradients read of it.
+
+    ``nodes`` are all its nodes, those inside composite bodies included; ``variable`` those that
+    depend on an input at all (the others are constants, which are made again instead of kept).
+    """
+
+    def __init__(self, outputs: Iterable[Value]) -> None:
+        roots = list(outputs)
+        self.nodes = forward_nodes(roots)
+        self.variable: set[Node] = set()
+        consumers: dict[Node, list[Node]] = {}
+        reached: list[Node] = []
+        for node in self.nodes:
+            for value in (*node.inputs, *(node.body or ())):
+                consumers.setdefault(value.node, []).append(node)
+            if node.op is INPUT:
+                reached.append(node)
+        while reached:
+            node = reached.pop()
+            if node not in self.variable:
+                self.variable.add(node)
+                reached.extend(consumers.get(node, ()))
+
+    def read(self, results: Iterable[Value], stop: Iterable[Value] = ()) -> list[Value]:
+        """Values of the forward pass that ``results`` read directly, constants left out."""
+        ends = set(stop)
+        found: dict[Value, None] = {}
+        seen: set[Value] = set()
+        stack = list(results)
+        while stack:
+            value = stack.pop()
+            if value in seen or value in ends:
+                continue
+            seen.add(value)
+            if value.node in self.nodes:
+                if value.node in self.variable:
+                    found[value] = None
+                continue
+            stack.extend(value.node.inputs)
+            if isinstance(value.node.op, Composite):
+                stack.extend(body_of(value.node))
+        return list(found)
 
 
-def is_constant(value: Value) -> bool:
-    """Whether the value depends on no input at all."""
-    return not any(n.op is INPUT for n in topological([value]))
-
-
-def residual_values(
-    outputs: Sequence[Value], freed: set[Value]
-) -> tuple[list[Value], bool]:
+def residual_values(outputs: Sequence[Value], freed: set[Value]) -> tuple[list[Value], bool]:
     """Forward values that gradients of ``outputs`` will read, and whether a backward pass has
     already freed what they would need."""
     if not outputs:
@@ -73,4 +88,4 @@ def residual_values(
     sources = grad_sources(outputs)
     cotangents = [make_input(v.type) for v in outputs]
     grads = [g for g in gradients(outputs, cotangents, sources) if g is not None]
-    return read_forward(grads, forward_nodes(outputs), cotangents), False
+    return Forward(outputs).read(grads, cotangents), False

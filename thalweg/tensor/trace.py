@@ -165,6 +165,17 @@ class State:
         """The Meta of every slot, in slot order."""
         return [meta for state in self.path() for meta in state.metas]
 
+    def path_overwritten(self) -> dict[Value, Value | None]:
+        """Values that in-place operations on the way replaced, and by what."""
+        found: dict[Value, Value | None] = {}
+        for state in self.path():
+            found.update(state.overwritten)
+        return found
+
+    def path_freed(self) -> set[Value]:
+        """Results whose saved values a backward pass on the way has freed."""
+        return {value for state in self.path() for value in state.freed}
+
     def path_leaves(self) -> list[Value]:
         """The graph inputs bound on the way, in the order of ``Trace.inputs``."""
         return [s.metas[0].value for s in self.path() if isinstance(s.key, LeafKey)]
@@ -220,8 +231,7 @@ class Trace:
     values with a history in an earlier trace) to that code."""
 
     __slots__ = (
-        "boundaries", "closed", "inputs", "leaves", "overwritten_buffers", "owner", "rng", "state",
-        "tensors",
+        "boundaries", "closed", "inputs", "leaves", "owner", "rng", "state", "tensors",
     )  # fmt: skip
 
     def __init__(self, state: State) -> None:
@@ -279,7 +289,7 @@ def bind_leaf(trace: Trace, tensor: Tensor, key: LeafKey) -> None:
     tensor._meta = meta
     trace.tensors.append(tensor)
     trace.inputs.append(tensor._buffer)  # type: ignore[arg-type]
-    if key.requires_grad:
+    if key.requires_grad and key.is_leaf:
         trace.leaves[meta.slot] = tensor
 
 
