@@ -11,13 +11,19 @@ from typing import Any as _Any
 from .core.device import Device as device
 from .core.dtypes import (
     ALL as _DTYPES,
+)
+from .core.dtypes import (
     BY_NAME as _BY_NAME,
+)
+from .core.dtypes import (
     DType as dtype,
+)
+from .core.dtypes import default_dtype as get_default_dtype
+from .core.dtypes import (
     finfo,
     iinfo,
     set_default_dtype,
 )
-from .core.dtypes import default_dtype as get_default_dtype
 from .core.promotion import can_cast, promote_types
 from .tensor import Parameter, Tensor
 from .tensor import functional as _functional

@@ -6,13 +6,15 @@ so no other module keeps a table by dtype name.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, final
+from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
 from thalweg.core.errors import ArgumentError, DTypeError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _CATEGORIES = ("bool", "int", "float", "complex")
 

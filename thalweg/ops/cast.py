@@ -24,7 +24,7 @@ class Cast(Unary):
     name = "cast"
     onnx = "Cast"
 
-    def infer(self, x: TensorType, dtype: DType) -> TensorType:
+    def infer(self, x: TensorType, dtype: DType) -> TensorType:  # type: ignore[override]
         return x.with_dtype(dtype)
 
     def reference(self, x: Array, dtype: DType) -> Array:

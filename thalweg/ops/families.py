@@ -136,9 +136,7 @@ def in_float32(function: Any, *arrays: Array, **kwargs: Any) -> Array:
     return np.asarray(function(*arrays, **kwargs))
 
 
-def floats(
-    low: float = -3.0, high: float = 3.0, count: int = 1, special: bool = True
-) -> Any:
+def floats(low: float = -3.0, high: float = 3.0, count: int = 1, special: bool = True) -> Any:
     """Sample source for pointwise ops: ordinary, empty, 0-d, odd-sized, and NaN/Inf operands."""
 
     def make() -> Iterator[Sample]:

@@ -82,10 +82,12 @@ def function(
     def register(impl: Callable[..., Any]) -> Callable[..., Any]:
         if name in FUNCTIONS:
             raise TypeError(f"function {name!r} is already defined")
-        method_name = (name.rpartition(".")[2] if method else "") if method in (True, False) else method
+        method_name = method if isinstance(method, str) else ""
+        if method is True:
+            method_name = name.rpartition(".")[2]
         composite_op = impl if isinstance(impl, Composite) else None
         FUNCTIONS[name] = Function(
-            name, impl, str(method_name), inplace, view, operators, aliases, out, random, host, calls,
+            name, impl, method_name, inplace, view, operators, aliases, out, random, host, calls,
             composite_op,
         )  # fmt: skip
         return impl
@@ -158,12 +160,15 @@ class Composite:
 COMPOSITES: dict[str, Composite] = {}
 
 
+THROUGH_BODY = Declined("exported through its body")
+
+
 def composite(
     name: str,
     *,
     op: str = "",
     vjp: Callable[[Node, Any], Grads] | None = None,
-    onnx: Any = Declined("exported through its body"),
+    onnx: Any = THROUGH_BODY,
     **public: Any,
 ) -> Callable[[Callable[..., Any]], Composite]:
     """Register a body of ops as a composite op and public function ``name``.
@@ -191,5 +196,15 @@ def body_of(node: Node) -> tuple[Value, ...]:
     return node.body
 
 
-__all__ = ["COMPOSITES", "FUNCTIONS", "Array", "Call", "Composite", "Function", "body_of",
-           "composite", "function", "Mapping"]  # fmt: skip
+__all__ = [
+    "COMPOSITES",
+    "FUNCTIONS",
+    "Array",
+    "Call",
+    "Composite",
+    "Function",
+    "Mapping",
+    "body_of",
+    "composite",
+    "function",
+]  # fmt: skip

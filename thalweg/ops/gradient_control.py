@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..ir.node import Node, Value
 from ..ir.sbp import B, Signature, Split
@@ -17,7 +17,7 @@ _SAMPLES = samples_of(floats(special=False), arange_samples(((2, 3), {})))
 class Identity(View):
     """Base of ops that return their operand."""
 
-    index: Any = "... -> ..."
+    index: ClassVar[str | Declined] = "... -> ..."
     onnx = "Identity"
     samples: Any = _SAMPLES
     lower: Any = Declined("removed before lowering: the value is its operand")
@@ -82,9 +82,7 @@ class ReplaceValue(Identity):
         return g, None
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
-        splits = [
-            Signature((Split(d), Split(d)), (Split(d),)) for d in range(node.inputs[0].ndim)
-        ]
+        splits = [Signature((Split(d), Split(d)), (Split(d),)) for d in range(node.inputs[0].ndim)]
         # Every rank may hold any value of the operand that only gives the gradient path.
         value_only = [Signature((B, p), (p,)) for p in ANY_PARTIAL if reducible(node, p)]
         return [all_broadcast(node), *splits, *value_only]

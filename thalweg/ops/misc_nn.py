@@ -9,7 +9,7 @@ import numpy as np
 from ..core.dtypes import int32, int64
 from ..core.errors import DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Value
-from .arithmetic import broadcast_to, cast, constant
+from .arithmetic import cast, constant
 from .function import Call, composite
 from .link import ops
 from .named import public
@@ -155,10 +155,8 @@ def _bags(at: Value, offsets: Value | None, include_last: bool) -> tuple[Value, 
             raise ShapeError("include_last_offset: number of offsets should be at least 1")
         starts = slice_dim(starts, 0, 0, starts.shape[0] - 1)
     count = starts.shape[0]
-    grid = (at.shape[0], count)
-    place = ops.iota(shape=grid, dim=0, dtype=int64)
-    begun = ops.le(broadcast_to(to_shape(starts, (1, count)), grid), place)
-    bag = ops.reduce_sum(cast(begun, int64), dims=(1,)) - 1
+    places = ops.iota(shape=(at.shape[0],), dim=0, dtype=int64)
+    bag = public.searchsorted(starts, places, right=True) - 1
     return bag, count
 
 

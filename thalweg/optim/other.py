@@ -143,7 +143,14 @@ class Lion(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int) -> Sequence[float]:
         beta1, beta2 = group["betas"]
-        return group["lr"], beta1, 1 - beta1, beta2, 1 - beta2, 1 - group["lr"] * group["weight_decay"]
+        return (
+            group["lr"],
+            beta1,
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            1 - group["lr"] * group["weight_decay"],
+        )
 
     def static(self, group: dict[str, Any], step: int) -> Any:
         return group["maximize"]

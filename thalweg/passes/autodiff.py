@@ -79,8 +79,7 @@ def gradients(
             continue
         grads = [None if v in ends else total.get(v) for v in node.outputs]
         if not any(
-            g is not None and v in active and differentiable(v)
-            for v, g in zip(node.outputs, grads)
+            g is not None and v in active and differentiable(v) for v, g in zip(node.outputs, grads)
         ):
             continue
         results = [

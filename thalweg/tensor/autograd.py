@@ -217,7 +217,9 @@ def _add_hook_point(tensor: Tensor) -> None:
         return
     # Another point (an earlier trace, a custom function) stands here: give the hook a value of
     # its own behind it.
-    state = transition(trace, ("hook", slot), "hook", lambda: [ops.reshape(value, shape=value.shape)])
+    state = transition(
+        trace, ("hook", slot), "hook", lambda: [ops.reshape(value, shape=value.shape)]
+    )
     repoint(trace, tensor, state.metas[0])
     trace.boundaries[tensor._meta.value] = HookPoint(tensor._slot, tensor)
 
@@ -398,9 +400,7 @@ class FunctionCall:
                 f"{len(self.inputs)}, got {len(values)})"
             )
         pairs = []
-        for i, (tensor, value, needed) in enumerate(
-            zip(self.inputs, values, ctx.needs_input_grad)
-        ):
+        for i, (tensor, value, needed) in enumerate(zip(self.inputs, values, ctx.needs_input_grad)):
             if value is None or not needed:
                 continue
             if value.shape != tensor.shape:

@@ -23,7 +23,7 @@ from .points import FunctionPoint, HistoryPoint, HookPoint, Point
 from .record import result
 from .residuals import Forward, forward_nodes, grad_sources
 from .tensor import Tensor
-from .trace import LeafKey, State, Trace, local, set_grad_mode, transition
+from .trace import LeafKey, Trace, local, set_grad_mode, transition
 
 
 class Pass:

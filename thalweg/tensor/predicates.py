@@ -56,9 +56,7 @@ def allclose(
         raise located(RuntimeError(f"{input.dtype} did not match {other.dtype}"))
     try:
         return bool(
-            np.allclose(
-                _wide(input), _wide(other), rtol=rtol, atol=atol, equal_nan=equal_nan
-            )
+            np.allclose(_wide(input), _wide(other), rtol=rtol, atol=atol, equal_nan=equal_nan)
         )
     except ValueError:
         raise located(

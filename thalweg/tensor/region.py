@@ -52,9 +52,7 @@ def fused_update(
 
     state = transition(trace, key, name, build)
     if not state.overwritten:
-        state.overwritten = tuple(
-            (row[c]._meta.value, None) for row in rows for c in writes
-        )
+        state.overwritten = tuple((row[c]._meta.value, None) for row in rows for c in writes)
     metas = iter(state.metas)
     for row in rows:
         for column in writes:

@@ -140,9 +140,7 @@ def apply(
     kinds = {o.dtype for o in given}
     if len(kinds) > 1:
         shown = ", ".join(f"{o.name} is {o.dtype.name}" for o in given)
-        raise located(
-            TypeError(f"Input of '{operation}' Op has dtypes that do not match: {shown}")
-        )
+        raise located(TypeError(f"Input of '{operation}' Op has dtypes that do not match: {shown}"))
     like = next(iter(kinds), None)
     symbols = [convert_to_tensor(o, like) for o in operands]
     return Symbol(
@@ -174,7 +172,9 @@ def constant(value: Any, dtype: DType | None = None, shape: Any = None, name: st
         if isinstance(value, np.ndarray):
             dtype = from_numpy(value.dtype)
         else:
-            dtype = {"f": default_dtype(), "i": int32, "b": bool_, "c": complex128}[array.dtype.kind]
+            dtype = {"f": default_dtype(), "i": int32, "b": bool_, "c": complex128}[
+                array.dtype.kind
+            ]
     array = array.astype(dtype.np)
     if shape is not None:
         array = np.broadcast_to(array, shape) if array.size == 1 else array.reshape(shape)
