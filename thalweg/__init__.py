@@ -85,7 +85,7 @@ _SUBMODULES = {
     "nn", "optim", "data", "utils", "autograd", "linalg", "numpy", "tensorflow", "random", "ops",
     "func", "special", "fft", "testing", "runtime",
 }  # fmt: skip
-_LAZY = {"save": "serialization", "load": "serialization"}
+_LAZY = {"save": "serialization", "load": "serialization", "graph_text": "tensor.inspect"}
 
 
 def __getattr__(name: str) -> _Any:

@@ -51,14 +51,14 @@ def storage(tensor: Any) -> int:
 def observed(tensor: Any) -> dict[str, Any]:
     """What can be known of a tensor without its values."""
     try:
-        tensor.is_leaf  # noqa: B018: reading it raises for views that a write made invalid
+        leaf = tensor.is_leaf  # raises for views that a write made invalid
     except RuntimeError:
         return {"shape": tuple(tensor.shape), "invalid": True}
     return {
         "shape": tuple(tensor.shape),
         "dtype": str(tensor.dtype).rpartition(".")[2],
         "requires_grad": tensor.requires_grad,
-        "is_leaf": tensor.is_leaf,
+        "is_leaf": leaf,
         "version": tensor._version,
         "stride": real_strides(tensor),
         "storage_offset": tensor.storage_offset(),
@@ -195,10 +195,8 @@ class Program:
             count = int(np.prod(shape))
             numbers = [self.pick(9) / 2 - 2 for _ in range(count)]
             kind = self.choose("", ", requires_grad=True")
-            made = f"torch.tensor({numbers}, dtype=torch.float64{kind})"
-            if shape != (count,):
-                made = f"torch.tensor({np.reshape(numbers, shape).tolist()}, dtype=torch.float64{kind})"
-            self.do(f"v.append({made})")
+            nested = numbers if shape == (count,) else np.reshape(numbers, shape).tolist()
+            self.do(f"v.append(torch.tensor({nested}, dtype=torch.float64{kind}))")
             if kind and self.pick(3):
                 i = len(self.theirs.v) - 1
                 self.do(f"v.append(v[{i}] * 2)")
@@ -332,8 +330,8 @@ class Program:
         return fits[self.pick(len(fits))]
 
     def mark(self, i: int) -> str:
-        """Let v[i] require gradients or not, but not where it has views: PyTorch calls those leaves that
-        require gradients too, although they are not."""
+        """Let v[i] require gradients or not, but not where it has views: PyTorch calls those
+        leaves that require gradients too, although they are not."""
         alone = [storage(t) for t in self.theirs.v].count(storage(self.theirs.v[i])) == 1
         change = self.choose("requires_grad_", "detach_")
         return f"v[{i}].{change}()" if alone else f"v[{i}].mul_(-1)"

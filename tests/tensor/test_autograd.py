@@ -439,14 +439,15 @@ OPERATIONS = [
 LENIENT = {
     "x.prod()": "z", "x.cumprod(0)": "z", "x.gather(0, t.tensor([0, 2]))": "x",
     "t.nn.functional.gelu(x)": "x", "t.nn.functional.leaky_relu(x)": "x",
-    "t.nn.functional.elu(x)": "x", "x.var()": "x", "t.outer(x, y)": "xy", "t.nn.functional.mse_loss(x, y)": "xy",
+    "t.nn.functional.elu(x)": "x", "x.var()": "x", "t.outer(x, y)": "xy",
+    "t.nn.functional.mse_loss(x, y)": "xy",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("changed", ["x", "y", "z", ""])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_in_place_after(operation: str, changed: str) -> None:
-    """An error where PyTorch saved the value that was modified, and the right gradient elsewhere."""
+    """An error where PyTorch saved what was modified, and the right gradient elsewhere."""
 
     def program(t: Any, changed: str) -> Any:
         a = t.tensor([0.5, 1.5, 2.5], requires_grad=True)

@@ -490,9 +490,7 @@ def saved_tensors_freed(t: Any) -> Any:
 
 
 def once_differentiable_twice(t: Any) -> Any:
-    from importlib import import_module
-
-    once = import_module(f"{t.__name__}.autograd.function").once_differentiable
+    once = t.autograd.function.once_differentiable
     x = leaf(t)
     square = square_of(t, backward=once(lambda ctx, g: 2 * ctx.saved_tensors[0] * g))
     (g,) = t.autograd.grad(square.apply(x).sum(), x, create_graph=True)
@@ -528,7 +526,7 @@ def test_function_without_backward() -> None:
 def modes(t: Any) -> Any:
     x, found = leaf(t), [t.is_grad_enabled()]
     with t.no_grad():
-        found += [t.is_grad_enabled(), x * 2, x.view(3), x[0]]
+        found += [t.is_grad_enabled(), x * 2, x.sum()]
         with t.enable_grad():
             found += [t.is_grad_enabled(), x * 2]
         with t.set_grad_enabled(True):
@@ -721,17 +719,11 @@ def detach_view_in_place(t: Any) -> Any:
     (leaf(t) * 1)[1:].detach_()
 
 
-def inference_tensor_in_autograd(t: Any) -> Any:
-    with t.inference_mode():
-        y = t.ones(3) * 2
-    (leaf(t) * y).sum().backward()
-
-
 @pytest.mark.parametrize(
     "body",
     [
         leaf_in_place, leaf_setitem, leaf_view_in_place, leaf_augmented, leaf_out,
-        out_requires_grad, unbind_in_place, detach_view_in_place, inference_tensor_in_autograd,
+        out_requires_grad, unbind_in_place, detach_view_in_place,
     ],
     ids=lambda f: f.__name__,
 )  # fmt: skip

@@ -7,6 +7,7 @@ dimensions are scalars: immutable, not views, with a scalar's ``repr``. Here suc
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -193,7 +194,14 @@ class ndarray:
             )
         if target is self._tensor.dtype:
             return self.copy() if copy else self
-        return wrap(self._tensor.real if _drops_imaginary(self, target) else self._tensor, target)
+        tensor = self._tensor
+        if tensor._trace is None and tensor._extra is None and tensor._buffer is not None:
+            # Data that no graph has used yet (as from `random`): converted where it is, so that
+            # it enters the graph in the dtype the program works in.
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+                return wrap(Tensor._from_array(self._value().astype(target.np)))
+        return wrap(tensor.real if _drops_imaginary(self, target) else tensor, target)
 
     # ---- indexing
 

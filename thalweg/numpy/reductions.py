@@ -50,8 +50,7 @@ def _over(
 ) -> Tensor:
     """Reduce; over no axes there is nothing to do but to convert."""
     if not axes:
-        wanted = options.get("dtype", tensor.dtype)
-        return RECORDED["to_dtype"](tensor, wanted) if tensor.ndim else tensor.to(wanted).clone()
+        return tensor.to(options.get("dtype", tensor.dtype)).clone()  # type: ignore[no-any-return]
     return RECORDED[name](tensor, axes, keepdims, **options)  # type: ignore[no-any-return]
 
 
@@ -116,15 +115,17 @@ def _extreme(name: str, target: str, combine: str) -> Callable[..., ndarray]:
         try:
             array = _masked(a, where, None if initial is _NONE else initial, name)
             axes = axis_numbers(axis, array.ndim)
-            empty = any(array.shape[i] == 0 for i in axes)
+            empty = 0 in [array.shape[i] for i in axes]
             if empty and initial is _NONE:
                 raise ValueError(
                     f"zero-size array to reduction operation {combine} which has no identity"
                 )
             if empty:
-                kept = [n if keepdims or i not in axes else None for i, n in _extents(array)]
-                shape = tuple(1 if i in axes else n for (i, _), n in zip(_extents(array), kept)
-                              if n is not None)  # fmt: skip
+                shape = tuple(
+                    1 if i in axes else n
+                    for i, n in enumerate(array.shape)
+                    if keepdims or i not in axes
+                )
                 filler = np.asarray(initial, dtype=array.dtype).item()
                 made = computed(RECORDED["full"](shape, filler, dtype=array._tensor.dtype))
             else:
@@ -138,10 +139,6 @@ def _extreme(name: str, target: str, combine: str) -> Callable[..., ndarray]:
     reduce.__name__ = reduce.__qualname__ = name
     reduce.__doc__ = f"The {name}imum along ``axis``; NaN if there is one. ValueError if empty."
     return reduce
-
-
-def _extents(array: ndarray) -> list[tuple[int, int]]:
-    return list(enumerate(array.shape))
 
 
 max = amax = _extreme("max", "amax", "maximum")

@@ -1,4 +1,4 @@
-"""Bags of embeddings: rows of a table looked up and combined, without the rows in between."""
+"""Embeddings beyond the plain lookup: bags, norms kept in bounds, gradients by frequency."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..core.dtypes import int32, int64
+from ..core.dtypes import DType, int32, int64
 from ..core.errors import DTypeError, ShapeError, ValueRangeError
-from ..ir.node import Value
+from ..ir.node import Node, Value
 from .arithmetic import cast, constant
-from .function import Call, composite
+from .contract import Grads
+from .function import Call, composite, function
 from .link import ops
 from .named import public
 from .nn_shared import need_floating
@@ -27,6 +28,61 @@ def _indices(name: str, value: Value) -> Value:
     return cast(value, int64)
 
 
+def _counts(at: Value, total: int, dtype: DType) -> Value:
+    """How often each of ``total`` positions occurs in a 1-d ``at``."""
+    zeros, ones = constant(0, dtype, (total,)), constant(1, dtype, at.shape)
+    return ops.index_put(zeros, at, ones, batch=0, combine="sum")  # type: ignore[no-any-return]
+
+
+def _renorm_calls() -> Iterator[Call]:
+    table = np.random.default_rng(12).normal(size=(6, 3)) * 2
+    yield Call((table, np.array([[0, 2], [5, 2]]), 1.5), grad=False)
+    yield Call((table, np.array([1]), 0.5, 1.0), grad=False)
+
+
+_renorm_calls.no_twin = "PyTorch has it in place only"  # type: ignore[attr-defined]
+
+
+@function("embedding_renorm", out=False, calls=_renorm_calls)
+def embedding_renorm(
+    weight: Value, indices: Value, max_norm: float, norm_type: float = 2.0
+) -> Value:
+    """The table (v, d), its rows at the positions ``indices`` scaled down to ``max_norm``."""
+    at = _indices("indices", indices)
+    flat = to_shape(at, (at.type.numel,))
+    norm = getattr(public, "linalg.vector_norm")(weight, norm_type, 1)
+    used = public.gt(_counts(flat, weight.shape[0], int64), 0)
+    long = public.logical_and(used, public.gt(norm, max_norm))
+    factor = public.where(long, max_norm / (norm + 1e-7), constant(1, norm.dtype))
+    return weight * spread(factor, weight, (1,))
+
+
+def _frequency_vjp(node: Node, g: Value) -> Grads:
+    _, at = node.inputs
+    count = _counts(at, node.attrs["total"], g.dtype)
+    return g / spread(ops.take(count, at, batch=0), g, (1,)), None
+
+
+def _frequency_calls() -> Iterator[Call]:
+    rows = np.random.default_rng(12).normal(size=(4, 3))
+    yield Call((rows, np.array([1, 0, 1, 1]), 2), grad=False)
+
+
+_frequency_calls.no_twin = "scale_grad_by_freq of the embeddings"  # type: ignore[attr-defined]
+
+
+@composite("gradient_by_frequency", vjp=_frequency_vjp, out=False, calls=_frequency_calls)
+def gradient_by_frequency(rows: Value, at: Value, total: int) -> Value:
+    """``rows`` (n, d), whose gradient is divided by how often the row's position occurs in ``at``
+    (n), of ``total`` positions."""
+    return ops.reshape(rows, shape=rows.shape)  # type: ignore[no-any-return]
+
+
+gradient_by_frequency.surrogate = (  # type: ignore[attr-defined]
+    "a gradient scaled on purpose: the function is the identity"
+)
+
+
 def _bag_calls() -> Iterator[Call]:
     rng = np.random.default_rng(12)
     table, at = rng.normal(size=(6, 3)), np.array([0, 2, 5, 1, 2])
@@ -37,6 +93,8 @@ def _bag_calls() -> Iterator[Call]:
         yield Call((at, table, starts), {"mode": mode, "padding_idx": 2})
         option = {"mode": mode, "include_last_offset": True}
         yield Call((at, table, np.array([0, 2, 5])), option)
+    # PyTorch divides by the frequency of a neighbouring position here: no gradients to compare.
+    yield Call((at, table, starts), {"scale_grad_by_freq": True}, grad=False)
     weights = rng.normal(size=5)
     yield Call((at, table, starts), {"mode": "sum", "per_sample_weights": weights})
     yield Call((at.astype(np.int32), table, starts.astype(np.int32)))
@@ -76,14 +134,17 @@ def embedding_bag(
     Positions (bags, n), or (n) with the starts of the bags in ``offsets`` (bags), or with the end
     of the last too if ``include_last_offset``. Rows ``padding_idx`` do not take part; an empty bag
     gives 0. ``per_sample_weights``, shaped as ``input``, scales the rows of sums.
-    NotImplementedError for ``max_norm``, ``scale_grad_by_freq`` and ``sparse`` gradients.
+    NotImplementedError for ``sparse`` gradients.
     """
     if mode not in ("sum", "mean", "max"):
         raise ValueRangeError("mode has to be one of sum, mean or max")
-    if max_norm is not None or scale_grad_by_freq or sparse:
+    if max_norm is not None or sparse:
         raise NotImplementedError(
-            "embedding_bag: max_norm, scale_grad_by_freq and sparse gradients are not supported"
+            "embedding_bag: max_norm, which changes the table, and sparse gradients cannot be part "
+            "of a graph"
         )
+    if mode == "max" and scale_grad_by_freq:
+        raise ValueRangeError("max mode does not support scaling the gradient by the frequency")
     if per_sample_weights is not None:
         if mode != "sum":
             raise NotImplementedError(
@@ -100,6 +161,8 @@ def embedding_bag(
     bag, count = _bags(at, offsets, include_last_offset)
     flat = to_shape(at, (at.type.numel,))
     rows = ops.take(weight, flat, batch=0)
+    if scale_grad_by_freq:
+        rows = gradient_by_frequency(rows, flat, weight.shape[0])
     present = _present(flat, weight, padding_idx, rows)
     if per_sample_weights is not None:
         scale = to_shape(per_sample_weights, flat.shape)
@@ -160,4 +223,4 @@ def _bags(at: Value, offsets: Value | None, include_last: bool) -> tuple[Value, 
     return bag, count
 
 
-__all__ = ["embedding_bag"]
+__all__ = ["embedding_bag", "embedding_renorm", "gradient_by_frequency"]

@@ -2,19 +2,23 @@
 
 A subclass says which state tensors a parameter has (`slots`), which numbers a step needs
 (`numbers`, computed on the host in double precision as PyTorch does) and the update rule over
-graph values (`rule`). The base class groups parameters that share numbers and records each group's
-update as one transition of the trace, whatever the number of parameters.
+graph values (`rule`). The base class batches parameters that share numbers and records each
+batch's update as one transition of the trace, whatever the number of parameters. A subclass may
+instead define ``step`` itself, in ordinary tensor operations.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import default_dtype, float32, float64
 from ..core.errors import located
 from ..ir.node import Value
 from ..tensor import Tensor
@@ -22,6 +26,7 @@ from ..tensor.autograd import RemovableHandle
 from ..tensor.flush import flush
 from ..tensor.modes import enable_grad
 from ..tensor.region import fused_update
+from .values import loaded, plain, row_rule
 
 
 class _Required:
@@ -32,6 +37,54 @@ class _Required:
 required = _Required()
 
 
+def _outermost(step: Callable[..., Any]) -> Callable[..., Any]:
+    """``step`` with the hooks around it; a step that calls its base class's runs them once."""
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if self._stepping:
+            return step(self, *args, **kwargs)
+        self._stepping = self._opt_called = True
+        try:
+            args = (self, *args)
+            for hook in list(self._pre_hooks.values()):
+                changed = hook(self, args, kwargs)
+                if changed is None:
+                    continue
+                if not isinstance(changed, tuple) or len(changed) != 2:
+                    raise located(
+                        RuntimeError(
+                            "a step pre-hook must return None or a tuple of (new_args, "
+                            f"new_kwargs), but got {changed}."
+                        )
+                    )
+                args, kwargs = changed
+            result = step(*args, **kwargs)
+            flush()
+            for hook in list(self._post_hooks.values()):
+                hook(self, args, kwargs)
+            return result
+        finally:
+            self._stepping = False
+
+    wrapper.notes_call = True  # type: ignore[attr-defined]
+    return wrapper
+
+
+def notes_call(optimizer: Optimizer) -> None:
+    """See to it that a call of ``step`` is noted, for an instance whose ``step`` was replaced."""
+    replaced = optimizer.step
+    if not hasattr(replaced, "notes_call"):
+
+        @functools.wraps(replaced)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            optimizer._opt_called = True
+            return replaced(*args, **kwargs)
+
+        step.notes_call = True  # type: ignore[attr-defined]
+        optimizer.step = step  # type: ignore[method-assign]
+
+
 class Optimizer:
     """Base of all optimizers.
 
@@ -40,13 +93,19 @@ class Optimizer:
     Raises ValueError for an empty list or a non-leaf, TypeError for anything but tensors.
     """
 
+    _stepping = False
+    _opt_called = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _outermost(cls.step)  # type: ignore[method-assign]
+
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self._reset()
+        self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._steps: dict[Tensor, int] = {}
-        self._pre_hooks: OrderedDict[int, Any] = OrderedDict()
-        self._post_hooks: OrderedDict[int, Any] = OrderedDict()
         if isinstance(params, Tensor):
             raise located(
                 TypeError(
@@ -62,18 +121,28 @@ class Optimizer:
         for group in groups:
             self.add_param_group(group)
 
+    def _reset(self) -> None:
+        self._steps: dict[Tensor, int] = {}
+        self._pre_hooks: OrderedDict[int, Any] = OrderedDict()
+        self._post_hooks: OrderedDict[int, Any] = OrderedDict()
+        self._state_hooks: dict[str, OrderedDict[int, Any]] = {}
+
     # ---- what a subclass gives
+
+    counts_steps = True  # whether the state has 'step', as PyTorch's has for this optimizer
+    scalar_slots: frozenset[str] = frozenset()  # state tensors that are 0-d, not the parameter's
 
     def slots(self, group: dict[str, Any]) -> dict[str, float]:
         """Names of the state tensors (shaped like the parameter) and their initial values."""
         return {}
 
     def numbers(self, group: dict[str, Any], step: int) -> Sequence[float]:
-        """The numbers of step ``step`` (counted from one)."""
+        """The numbers of step ``step`` (counted from one; 0 unless ``counts_steps``)."""
         return (group["lr"],)
 
-    def static(self, group: dict[str, Any], step: int) -> Hashable:
-        """What selects the form of the rule; part of the trace's key."""
+    def static(self, group: dict[str, Any], step: int, fresh: bool) -> Hashable:
+        """What selects the form of the rule; part of the trace's key. ``fresh`` tells that the
+        state tensors were just made."""
         return ()
 
     def rule(
@@ -81,8 +150,6 @@ class Optimizer:
     ) -> Sequence[Value]:
         """New values of the parameter and of its state tensors."""
         raise NotImplementedError
-
-    counts_steps = True  # whether state_dict carries 'step', as PyTorch's does for this optimizer
 
     # ---- the public interface
 
@@ -100,22 +167,23 @@ class Optimizer:
             raise located(
                 TypeError(
                     "optimizer parameters need to be organized in ordered collections, but the "
-                    "ordering of tensors in sets will change between runs. Please use a list."
+                    "ordering of tensors in sets will change between runs. Please use a list "
+                    "instead."
                 )
             )
-        params = list(given)
-        if params and isinstance(params[0], tuple):
-            group["param_names"] = [name for name, _ in params]
-            params = [p for _, p in params]
+        names, params = _names(list(given))
+        if names:
+            group["param_names"] = names
         for param in params:
             if not isinstance(param, Tensor):
                 raise located(
-                    TypeError(f"optimizer can only optimize Tensors, but got {type(param).__name__}")
+                    TypeError(
+                        "optimizer can only optimize Tensors, but one of the params is "
+                        f"{type(param).__name__}"
+                    )
                 )
             if not param.is_leaf:
                 raise located(ValueError("can't optimize a non-leaf Tensor"))
-        if len(set(params)) != len(params):
-            raise located(ValueError("optimizer contains a parameter group with duplicate parameters"))
         group["params"] = params
         for name, default in self.defaults.items():
             if default is required and name not in group:
@@ -126,6 +194,30 @@ class Optimizer:
                     )
                 )
             group.setdefault(name, default)
+        if group.get("differentiable"):
+            raise located(
+                NotImplementedError(
+                    "differentiable=True is not supported: an optimizer step is not recorded for "
+                    "autograd; write the update in tensor operations instead"
+                )
+            )
+        if group.get("fused") and group.get("foreach"):
+            raise located(RuntimeError("`fused` and `foreach` cannot be `True` together."))
+        if len(set(params)) != len(params):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; each is updated "
+                "as often as it is listed",
+                stacklevel=3,
+            )
+        for other in self.param_groups:
+            if ("param_names" in other) is not ("param_names" in group):
+                raise located(
+                    ValueError(
+                        "all optimizer param groups should be with/without names. cannot add a "
+                        f"group with{'' if names else 'out'} names to an optimizer "
+                        f"with{'out' if names else ''} names"
+                    )
+                )
         known = {p for g in self.param_groups for p in g["params"]}
         if not known.isdisjoint(params):
             raise located(ValueError("some parameters appear in more than one parameter group"))
@@ -140,87 +232,161 @@ class Optimizer:
                     continue
                 if set_to_none:
                     extra.grad = None
-                else:
+                    continue
+                if not extra.grad.is_leaf:
                     extra.grad.detach_()
-                    extra.grad.zero_()
+                elif extra.grad.requires_grad:
+                    extra.grad.requires_grad_(False)
+                extra.grad.zero_()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient, and submit the step for execution.
 
         ``closure``, if given, is called first (with gradients enabled) and its result returned.
         """
-        for pre in list(self._pre_hooks.values()):
-            pre(self, (closure,) if closure is not None else (), {})
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for index, group in enumerate(self.param_groups):
-            self._update(index, group)
-        flush()
-        for post in list(self._post_hooks.values()):
-            post(self, (), {})
+        for group in self.param_groups:
+            self._update(group)
         return loss
 
-    def _update(self, index: int, group: dict[str, Any]) -> None:
-        slots = self.slots(group)
-        by_step: dict[int, list[list[Tensor]]] = {}
+    step = _outermost(step)
+
+    def _update(self, group: dict[str, Any]) -> None:
+        options = plain(group)
+        slots = self.slots(options)
+        batches = self._batches(group["params"], slots)
+        writes = (0, *range(2, 2 + len(slots)))
+        rule = row_rule(self.rule)
+        for (step, fresh, _), rows in batches.items():
+            static = self.static(options, step, fresh)
+            # The class is part of the key: two of the same name may have different rules.
+            fused_update(
+                type(self).__name__, rule, rows, writes, self.numbers(options, step),
+                (type(self), static, tuple(slots)),
+            )  # fmt: skip
+            if self.counts_steps:
+                count = _scalar(step)
+                for row in rows:
+                    self.state[row[0]]["step"] = count
+
+    def _batches(
+        self, params: Sequence[Tensor], slots: dict[str, float]
+    ) -> dict[tuple[int, bool, int], list[list[Tensor]]]:
+        """Rows of parameter, gradient and state, by what decides their numbers and rule. A
+        parameter listed twice is updated in two batches, one after the other."""
+        batches: dict[tuple[int, bool, int], list[list[Tensor]]] = {}
         steps = self._steps
-        for param in group["params"]:
+        times: dict[Tensor, int] = {}
+        for param in params:
             extra = param._extra
             if extra is None or extra.grad is None:
                 continue
-            step = steps.get(param, 0) + 1
-            steps[param] = step
-            state = self.state[param]
-            for name, initial in slots.items():
-                if name not in state:
-                    shape, dtype = param._meta.shape, param._meta.dtype
-                    state[name] = Tensor._from_array(np.full(shape, initial, dtype.np))
-            row = [param, extra.grad, *[state[name] for name in slots]]
-            by_step.setdefault(step, []).append(row)
-        writes = (0, *range(2, 2 + len(slots)))
-        for step, rows in by_step.items():
-            static = self.static(group, step)
-            fused_update(
-                type(self).__name__, self.rule, rows, writes, self.numbers(group, step),
-                (static, tuple(slots)),
-            )  # fmt: skip
+            state = self.state[param] if slots or self.counts_steps else {}
+            step = 0
             if self.counts_steps:
-                count = Tensor._from_array(np.asarray(step, np.float32))
-                for row in rows:
-                    self.state[row[0]]["step"] = count
+                if "step" not in state:
+                    steps[param] = 0
+                    state["step"] = _scalar(0)
+                steps[param] = step = steps[param] + 1
+            fresh = False
+            for name, initial in slots.items():
+                if state.get(name) is None:
+                    fresh = True
+                    state[name] = self._initial(name, initial, param)
+            before = times[param] = times.get(param, -1) + 1
+            row = [param, extra.grad, *[state[name] for name in slots]]
+            batches.setdefault((step, fresh, before), []).append(row)
+        return batches
+
+    def _initial(self, name: str, value: float, param: Tensor) -> Tensor:
+        if name in self.scalar_slots:
+            return _scalar(value)
+        return Tensor._from_array(np.full(param._meta.shape, value, param._meta.dtype.np))
 
     # ---- hooks
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call ``hook(optimizer, args, kwargs)`` before each step."""
+        """Call ``hook(optimizer, args, kwargs)`` before each step. It may return new (args,
+        kwargs); the first of the args is the optimizer."""
         return RemovableHandle(self._pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(optimizer, args, kwargs)`` after each step."""
         return RemovableHandle(self._post_hooks, hook)
 
+    def register_state_dict_pre_hook(
+        self, hook: Callable[[Optimizer], None], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(optimizer)`` before `state_dict` looks at the state."""
+        return self._add_state_hook("before saving", hook, prepend)
+
+    def register_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(optimizer, state_dict)`` with what `state_dict` made; a dictionary that it
+        returns is returned instead."""
+        return self._add_state_hook("after saving", hook, prepend)
+
+    def register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(optimizer, state_dict)`` with a copy of what `load_state_dict` was given; a
+        dictionary that it returns is loaded instead."""
+        return self._add_state_hook("before loading", hook, prepend)
+
+    def register_load_state_dict_post_hook(
+        self, hook: Callable[[Optimizer], None], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(optimizer)`` after `load_state_dict`."""
+        return self._add_state_hook("after loading", hook, prepend)
+
+    def _add_state_hook(
+        self, when: str, hook: Callable[..., Any], prepend: bool
+    ) -> RemovableHandle:
+        hooks = self._state_hooks.setdefault(when, OrderedDict())
+        handle = RemovableHandle(hooks, hook)
+        if prepend:
+            hooks.move_to_end(handle.id, last=False)
+        return handle
+
+    def _run_state_hooks(self, when: str, *state: dict[str, Any]) -> Any:
+        for hook in list(self._state_hooks.get(when, {}).values()):
+            changed = hook(self, *state)
+            if state and changed is not None:
+                state = (changed,)
+        return state[0] if state else None
+
     # ---- state
 
     def state_dict(self) -> dict[str, Any]:
         """State and groups in PyTorch's layout: parameters are numbered over all groups."""
-        number = {p: i for i, p in enumerate(self._all_params())}
+        self._run_state_hooks("before saving")
+        number: dict[Any, int] = {}
+        for param in self._all_params():
+            number.setdefault(param, len(number))
         groups = []
         for group in self.param_groups:
             packed = {k: v for k, v in group.items() if k != "params"}
             packed["params"] = [number[p] for p in group["params"]]
             groups.append(packed)
-        state = {number[p]: dict(s) for p, s in self.state.items() if p in number}
-        return {"state": state, "param_groups": groups}
+        # Entries that belong to no parameter are a subclass's own and keep their keys.
+        state = {number.get(p, p): dict(s) for p, s in self.state.items()}
+        return self._run_state_hooks("after saving", {"state": state, "param_groups": groups})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` (or PyTorch's) returned. ValueError if the groups do not fit;
         then nothing is changed."""
+        state_dict = self._run_state_hooks("before loading", dict(state_dict))
         groups, saved = self.param_groups, state_dict["param_groups"]
         if len(groups) != len(saved):
             raise located(
-                ValueError("loaded state dict has a different number of parameter groups")
+                ValueError(
+                    "loaded state dict has a different number of parameter groups: expected "
+                    f"{len(groups)}, got {len(saved)}"
+                )
             )
         for i, (group, other) in enumerate(zip(groups, saved)):
             if len(group["params"]) != len(other["params"]):
@@ -233,27 +399,48 @@ class Optimizer:
                 )
         names = itertools.chain.from_iterable(g["params"] for g in saved)
         by_name = dict(zip(names, self._all_params()))
-        fresh: dict[Tensor, dict[str, Any]] = {}
-        steps: dict[Tensor, int] = {}
+        fresh: dict[Any, Any] = {}
         for name, values in state_dict["state"].items():
             param = by_name.get(name)
             if param is None:
-                continue
-            fresh[param] = {k: _fitted(k, v, param) for k, v in values.items()}
-            if "step" in values:
-                steps[param] = int(values["step"])
+                fresh[name] = values
             else:
-                steps[param] = 1
+                fresh[param] = {k: loaded(v, None if k == "step" else param.dtype)
+                                for k, v in values.items()}  # fmt: skip
         self.state.clear()
         self.state.update(fresh)
-        self._steps = steps
+        self._count_again()
         for group, other in zip(groups, saved):
-            params = group["params"]
+            kept = {"params": group["params"]}
+            if "param_names" in group:
+                kept["param_names"] = group["param_names"]
             group.clear()
-            group.update({k: v for k, v in other.items() if k != "params"})
-            group["params"] = params
+            group.update({k: loaded(v) for k, v in other.items() if k != "params"})
+            group.update(kept)
+            for option, default in self.defaults.items():
+                group.setdefault(option, default)
+        self._run_state_hooks("after loading")
 
-    def _all_params(self) -> Iterable[Tensor]:
+    def _count_again(self) -> None:
+        """Take the step counts from the state."""
+        self._steps = {}
+        if self.counts_steps:
+            for param, values in self.state.items():
+                if isinstance(param, Tensor) and "step" in values:
+                    self._steps[param] = int(values["step"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Hooks are code and stay with the optimizer they were registered on.
+        return {
+            "defaults": self.defaults, "state": self.state, "param_groups": self.param_groups,
+        }  # fmt: skip
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+        self._count_again()
+
+    def _all_params(self) -> list[Tensor]:
         return [p for g in self.param_groups for p in g["params"]]
 
     def __repr__(self) -> str:
@@ -264,19 +451,46 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _fitted(name: str, value: Any, param: Tensor) -> Any:
-    """A loaded state entry as a tensor of this framework, in the parameter's dtype."""
-    if hasattr(value, "detach") and not isinstance(value, Tensor):
-        value = Tensor._from_array(np.array(value.detach().cpu().numpy()))
-    if not isinstance(value, Tensor):
-        return value
-    value = value.detach().clone()
-    if name == "step" or not param.dtype.is_floating_point:
-        return value
-    return value.to(param.dtype)
+def _names(given: list[Any]) -> tuple[list[str], list[Any]]:
+    """(Name, tensor) pairs taken apart; no names for tensors alone. ValueError for a mixture."""
+    named = [isinstance(entry, tuple) for entry in given]
+    if not any(named):
+        return [], given
+    if not all(named):
+        raise located(ValueError("all optimizer params should be with/without names."))
+    return [name for name, _ in given], [param for _, param in given]
+
+
+def _scalar(value: float) -> Tensor:
+    """A 0-d state tensor, in the dtype that PyTorch gives to step counts."""
+    dtype = float64 if default_dtype() is float64 else float32
+    return Tensor._from_array(np.asarray(value, dtype.np))
 
 
 def check(condition: bool, message: str) -> None:
     """ValueError unless an option is in range."""
     if not condition:
         raise located(ValueError(message))
+
+
+def check_rate(lr: Any) -> None:
+    """ValueError unless a learning rate is a number, or a one-element tensor, not below zero."""
+    if isinstance(lr, Tensor):
+        check(lr.numel() == 1, f"Tensor lr must be 1-element, but got {lr.numel()} elements")
+        lr = lr.item()
+    check(lr >= 0.0, f"Invalid learning rate: {lr}")
+
+
+def check_betas(betas: Sequence[float]) -> None:
+    """ValueError unless both decay rates are in [0, 1)."""
+    for index in (0, 1):
+        check(
+            0.0 <= betas[index] < 1.0,
+            f"Invalid beta parameter at index {index}: {betas[index]}",
+        )
+
+
+def check_not_negative(**options: float) -> None:
+    """ValueError naming the first option below zero."""
+    for name, value in options.items():
+        check(value >= 0.0, f"Invalid {name} value: {value}")

@@ -37,6 +37,8 @@ def bind(trace: Trace, tensor: Tensor) -> int:
     """Make the tensor a slot of ``trace`` and return the slot. The slow path of recording: fast
     functions call it only when ``tensor._trace is not trace``."""
     extra = tensor._extra
+    if trace.scope is not None and trace.scope.is_foreign(tensor):
+        return trace.scope.capture(tensor)  # type: ignore[no-any-return]
     if extra is not None and extra.base is not None:
         return _bind_view(trace, tensor, extra, extra.base)
     if tensor._trace is trace:
@@ -113,7 +115,11 @@ def realise(tensor: Tensor) -> Buffer:
             flush()
         else:
             compute_foreign(tensor)
-    assert tensor._buffer is not None
+    if tensor._buffer is None:
+        raise AutogradError(
+            "the value of a tensor is not known while a function is traced (cond, while_loop, "
+            "scan, vmap, grad, ...): it cannot be read by item(), print or Python's `if` there"
+        )
     return tensor._buffer
 
 
@@ -337,6 +343,8 @@ def assign(
 
 def repoint(trace: Trace, tensor: Tensor, meta: Meta) -> None:
     """Move a (non-view) handle to a slot that was just recorded, bumping its version."""
+    if trace.scope is not None:
+        trace.scope.check_write(tensor)
     extra = tensor._extra or tensor._ensure_extra()
     if tensor._buffer is not None:
         tensor._buffer.overwritten += 1
@@ -388,6 +396,9 @@ def _assign_through_view(
     else:
         trace.state = found
     repoint(trace, base, found.metas[0])
+    if extra.untracked:
+        extra.silent += 1
+        base._ensure_extra().silent += 1
     _export(base)
 
 

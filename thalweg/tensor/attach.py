@@ -102,7 +102,7 @@ def _install() -> None:
 def _properties() -> None:
     transpose = RECORDED.get("t")
     permute = RECORDED["permute"]
-    detach = RECORDED["detach"]
+    detach, real = RECORDED["detach"], RECORDED["real"]
 
     def reversed_dims(self: Any) -> Any:
         """The tensor with its dimensions reversed."""
@@ -140,14 +140,18 @@ def _properties() -> None:
         extra = self._extra
         if extra is None:
             return 0
+        if extra.untracked:
+            return int(extra.silent)
         if extra.base is not None:
-            return int(extra.base._ensure_extra().version)
-        return int(extra.version)
+            extra = extra.base._ensure_extra()
+        return int(extra.version - extra.silent)
 
     settings: dict[str, Any] = {
         "T": property(reversed_dims), "mT": property(matrix_transposed),
         "H": property(matrix_transposed), "data": property(get_data, set_data),
         "grad_fn": property(grad_fn), "_base": property(base), "_version": property(version),
+        "real": property(lambda self: real(self) if self.is_complex() else self),
+        "imag": property(RECORDED["imag"]),
         "itemsize": property(lambda self: self.dtype.itemsize),
         "nbytes": property(lambda self: self.numel() * self.dtype.itemsize),
         "is_cuda": property(lambda self: False), "is_cpu": property(lambda self: True),

@@ -205,6 +205,7 @@ class TraceSegment:
         before = trace.state
         reached: list[int] = []
         freed: set[Value] = set()
+        kept: dict[Value, Value] = {}
 
         def build() -> list[Value]:
             metas = before.path_metas()
@@ -223,6 +224,7 @@ class TraceSegment:
             through = set(asked) - set(at) - set(ends)
             forbidden = Forbidden(values, before.path_overwritten(), before.path_freed())
             grads = gradients(values, seeds, wrt, through, forbidden.check)
+            kept.update(forbidden.kept)
             if not run.retain:
                 freed.update(forbidden.saved)
             found = [(slot_of[v], g) for v, g in zip(wrt, grads) if g is not None]
@@ -233,6 +235,7 @@ class TraceSegment:
         if reached or state.info is None:
             state.info = tuple(reached)
             state.freed = frozenset(freed)
+            state.overwritten = tuple(kept.items())
         return [(slot, result(trace, meta)) for slot, meta in zip(state.info, state.metas)]
 
 
@@ -255,7 +258,8 @@ class Forbidden:
     """Checks what gradient rules read: freed graphs and values modified in place since.
 
     ``overwritten`` maps a value to the one that an in-place operation put in its place (None if
-    no operation may still read the old one). ``saved`` collects results whose rules read.
+    no operation may still read the old one; the value itself if all may). ``saved`` collects
+    results whose rules read, ``kept`` old values that a rule was allowed to read.
     """
 
     def __init__(
@@ -268,6 +272,7 @@ class Forbidden:
         self.overwritten = overwritten
         self.freed = freed
         self.saved: set[Value] = set()
+        self.kept: dict[Value, Value] = {}
 
     def check(
         self, node: Node, grads: Sequence[Value | None], results: Sequence[Value | None]
@@ -282,7 +287,11 @@ class Forbidden:
         for value in read:
             if value in self.overwritten:
                 by = self.overwritten[value]
+                if by is value:
+                    continue
                 if by is not None and _made_by(by, value, node):
+                    # The operation kept the old value; so may whatever differentiates it again.
+                    self.kept[value] = value
                     continue
                 raise AutogradError(
                     "one of the variables needed for gradient computation has been modified by an "

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.device import Device, require_available
 from ..core.dtypes import DType, bool_, default_complex_dtype, default_dtype, from_numpy as _dtype_of
 from ..core.dtypes import int64
-from ..core.errors import ArgumentError, located
+from ..core.errors import ArgumentError, DTypeError, ValueRangeError, located
 from ..runtime.buffer import Array
 from .tensor import Tensor
 
@@ -38,9 +38,11 @@ def infer_array(data: Any, dtype: DType | None) -> Array:
         if array.size == 0 and array.dtype == object:
             array = array.astype(np.float64)
         elif array.dtype == object and _all_integers(data):
-            raise RuntimeError("Overflow when unpacking long: an integer does not fit into 64 bits")
+            raise ValueRangeError("Overflow when unpacking long long: not an integer of 64 bits")
         else:
             given = _first_leaf(data)
+            if not isinstance(given, (str, bytes, list, tuple)):
+                raise DTypeError(f"Could not infer dtype of {type(given).__name__}")
             raise ArgumentError(
                 f"expected numbers or nested sequences of numbers, got {type(given).__name__}"
             )

@@ -118,9 +118,10 @@ def live_slots(trace: Trace) -> list[int]:
 
 
 def flush() -> None:
-    """Submit the current thread's trace and begin a new one."""
+    """Submit the current thread's trace and begin a new one. A function under trace runs later, as
+    part of the graph around it, so there is nothing to run then."""
     trace = local.trace
-    if not trace.tensors:
+    if not trace.tensors or trace.scope is not None:
         return
     live = live_slots(trace)
     try:
@@ -218,6 +219,11 @@ def compute_foreign(tensor: Tensor) -> None:
     That trace only grows, so the path up to the tensor is read without disturbing its owner.
     """
     trace = tensor._trace or (tensor._extra.trace if tensor._extra is not None else None)
+    if trace is not None and trace.scope is not None:
+        raise RuntimeError(
+            "this tensor belongs to a function that was traced (cond, while_loop, scan, vmap, "
+            "grad, ...) and has no value outside of it: return it from the function"
+        )
     if trace is None or trace.closed:
         raise RuntimeError(
             "internal error: a value was dropped while still referenced; please report this "

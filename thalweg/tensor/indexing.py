@@ -86,6 +86,8 @@ def _normal_item(tensor: Tensor, item: Any, dim: int) -> list[Any]:
         item = Tensor._from_array(_integers(item))
     elif isinstance(item, np.ndarray):
         item = Tensor._from_array(item.copy())
+    if isinstance(item, str):
+        raise ArgumentError("a str is not an index: only integers, slices, None, ... and tensors")
     if not isinstance(item, Tensor):
         raise IndexOutOfRange(
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "

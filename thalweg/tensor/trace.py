@@ -231,7 +231,8 @@ class Trace:
     values with a history in an earlier trace) to that code."""
 
     __slots__ = (
-        "boundaries", "closed", "inputs", "leaves", "owner", "rng", "state", "tensors",
+        "boundaries", "closed", "inputs", "leaves", "owner", "rng", "scope", "state",
+        "tensors",
     )  # fmt: skip
 
     def __init__(self, state: State) -> None:
@@ -241,6 +242,7 @@ class Trace:
         self.leaves: dict[int, Tensor] = {}
         self.boundaries: dict[Value, Any] = {}
         self.rng: dict[Any, list[Any]] = {}
+        self.scope: Any = None  # of the trace of a function: its `capture.Scope`
         self.owner = threading.get_ident()
         self.closed = False
 

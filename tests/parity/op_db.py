@@ -1,0 +1,435 @@
+"""PyTorch's own operator database as a judge: each of its samples run here and there.
+
+``python -m tests.parity.op_db [-v] [NAME...]`` prints one line per name. Nothing of a sample is
+ours: operands, arguments and bad inputs are those with which PyTorch tests itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+import thalweg
+from thalweg.ops import FUNCTIONS
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from torch.testing._internal.common_methods_invocations import op_db
+
+DTYPES = (
+    torch.float32, torch.float64, torch.int64, torch.bool, torch.float16, torch.bfloat16,
+    torch.complex64,
+)  # fmt: skip
+NARROW = (torch.float16, torch.bfloat16, torch.complex64)
+UNDEFINED = {"empty", "empty_like", "new_empty"}
+"""Functions whose results hold no particular values."""
+
+# rtol, atol. Half precision is computed in float32 here and step by step in PyTorch.
+_TOLERANCE = {
+    "float64": (1e-6, 1e-8), "float32": (1e-3, 2e-5), "float16": (1e-2, 1e-2),
+    "bfloat16": (4e-2, 4e-2), "complex64": (1e-3, 5e-5), "complex128": (1e-6, 1e-8),
+}  # fmt: skip
+
+
+@dataclass
+class Report:
+    """What running one name showed: how many comparisons were made, and every complaint."""
+
+    name: str
+    checks: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def note(self, where: str, found: str) -> None:
+        self.checks += 1
+        if found:
+            self.problems.append(f"{where}: {found}")
+
+
+def ours(name: str) -> Callable[..., Any] | None:
+    """The function of this public name here: thalweg.X, else the `Tensor` method, else X_."""
+    found: Any = thalweg
+    for part in name.split("."):
+        try:
+            found = getattr(found, part, None)
+        except ImportError:
+            found = None
+        if found is None:
+            break
+    if callable(found):
+        return found  # type: ignore[no-any-return]
+    if "." in name:
+        return None
+    return getattr(thalweg.Tensor, name, None) or getattr(thalweg.Tensor, name + "_", None)
+
+
+def entries() -> dict[str, list[Any]]:
+    """The database by public name (a name can have several variants)."""
+    named: dict[str, list[Any]] = {}
+    for info in op_db:
+        named.setdefault(info.name, []).append(info)
+    return named
+
+
+def supported() -> list[str]:
+    return [name for name in entries() if ours(name) is not None]
+
+
+# ---- conversion
+
+
+class NotComparable(Exception):
+    """A sample that is about something outside a dense CPU tensor library."""
+
+
+def convert(x: Any, made: list[tuple[Any, Any]]) -> Any:
+    """PyTorch's argument as ours. Tensors that require gradients are added to ``made``."""
+    if isinstance(x, torch.Tensor):
+        if x.layout != torch.strided or x.is_quantized or x.device.type != "cpu":
+            raise NotComparable(f"a {x.layout} tensor on {x.device}")
+        tensor = thalweg.tensor(array(x), requires_grad=x.requires_grad)
+        if x.requires_grad:
+            made.append((tensor, x))
+        return tensor
+    if isinstance(x, torch.dtype):
+        name = str(x).removeprefix("torch.")
+        if not hasattr(thalweg, name):
+            raise NotComparable(f"dtype {name}")
+        return getattr(thalweg, name)
+    if isinstance(x, torch.device):
+        return thalweg.device(str(x))
+    if isinstance(x, (torch.memory_format, torch.layout)):
+        name = str(x).removeprefix("torch.")
+        if not hasattr(thalweg, name):
+            raise NotComparable(name)
+        return getattr(thalweg, name)
+    if isinstance(x, torch.Generator):
+        raise NotComparable("a generator")
+    if isinstance(x, dict):
+        return {k: convert(v, made) for k, v in x.items()}
+    if type(x) in (list, tuple, torch.Size):
+        items = [convert(v, made) for v in x]
+        return items if isinstance(x, list) else tuple(items)
+    return x
+
+
+def array(x: torch.Tensor) -> np.ndarray:
+    x = x.detach().resolve_conj().resolve_neg()
+    if x.dtype == torch.bfloat16:
+        return x.float().numpy().astype(thalweg.bfloat16.np)
+    return x.contiguous().numpy().copy()
+
+
+def flat(result: Any) -> list[Any]:
+    if isinstance(result, (list, tuple)) and not isinstance(result, (torch.Size, thalweg.Size)):
+        return [leaf for item in result for leaf in flat(item)]
+    return [result]
+
+
+# ---- comparison
+
+
+def differs(mine: Any, theirs: Any, values: bool = True) -> str:
+    """How one result differs from PyTorch's, or ''."""
+    if not isinstance(theirs, torch.Tensor):
+        if isinstance(theirs, (torch.dtype, torch.device, torch.Size)):
+            mine, theirs = str(mine), str(theirs)
+        if isinstance(theirs, (float, complex)):
+            close = np.isclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True)
+            return "" if close else f"{mine!r}, PyTorch {theirs!r}"
+        return "" if mine == theirs or not values else f"{mine!r}, PyTorch {theirs!r}"
+    if not isinstance(mine, thalweg.Tensor):
+        return f"{type(mine).__name__}, PyTorch has a tensor"
+    name = str(theirs.dtype).removeprefix("torch.")
+    if mine.dtype.name != name:
+        return f"dtype {mine.dtype.name}, PyTorch {name}"
+    if tuple(mine.shape) != tuple(theirs.shape):
+        return f"shape {list(mine.shape)}, PyTorch {list(theirs.shape)}"
+    if mine.requires_grad != theirs.requires_grad:
+        return f"requires_grad {mine.requires_grad}, PyTorch {theirs.requires_grad}"
+    return unequal(array_of(mine), array(theirs), name) if values else ""
+
+
+def array_of(mine: Any) -> np.ndarray:
+    mine = mine.detach()
+    return np.asarray(mine._array())
+
+
+def unequal(mine: np.ndarray, theirs: np.ndarray, name: str) -> str:
+    if name in _TOLERANCE:
+        rtol, atol = _TOLERANCE[name]
+        wide = np.complex128 if name.startswith("complex") else np.float64
+        with np.errstate(all="ignore"):
+            wrong = ~np.isclose(
+                mine.astype(wide), theirs.astype(wide), rtol=rtol, atol=atol, equal_nan=True
+            )
+    else:
+        wrong = mine != theirs
+    if not wrong.any():
+        return ""
+    at = tuple(map(int, np.argwhere(wrong)[0]))
+    return f"{mine[at]!s} at {at}, PyTorch {theirs[at]!s} ({wrong.sum()} of {wrong.size} differ)"
+
+
+def raised(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return call(), None
+    except Exception as error:
+        return None, error
+
+
+def describe(sample: Any) -> str:
+    def leaf(x: Any) -> Any:
+        if isinstance(x, torch.Tensor):
+            return f"{str(x.dtype).removeprefix('torch.')}{list(x.shape)}"
+        if type(x) in (list, tuple):
+            return type(x)(leaf(v) for v in x)
+        return x
+
+    parts = [str(leaf(a)) for a in (sample.input, *sample.args)]
+    parts += [f"{k}={leaf(v)}" for k, v in sample.kwargs.items()]
+    text = f"({', '.join(parts)})".replace("'", "").replace("torch.", "")
+    return text if len(text) < 240 else text[:237] + "..."
+
+
+# ---- running one name
+
+
+def seeded() -> None:
+    torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    thalweg.manual_seed(7)
+
+
+def spread(samples: list[Any], limit: int) -> list[Any]:
+    """At most ``limit`` of them, evenly chosen: always the same ones."""
+    if len(samples) <= limit:
+        return samples
+    return [samples[i * len(samples) // limit] for i in range(limit)]
+
+
+def is_random(name: str) -> bool:
+    function = FUNCTIONS.get(name)
+    return function is not None and function.random
+
+
+def run(name: str, infos: list[Any], limit: int = 200) -> Report:
+    """Every comparison of one public name, at most ``limit`` samples per variant and dtype."""
+    report = Report(name)
+    function = ours(name)
+    assert function is not None
+    with warnings.catch_warnings(), np.errstate(all="ignore"), torch.random.fork_rng():
+        warnings.simplefilter("ignore")
+        for info in infos:
+            label = f"[{info.variant_test_name}] " if info.variant_test_name else ""
+            for dtype in DTYPES:
+                if dtype not in info.dtypes:
+                    continue
+                few = max(1, limit // 8) if dtype in NARROW else limit
+                short = str(dtype).removeprefix("torch.")
+                for sample in samples_of(info, dtype, few):
+                    _run_sample(report, info, function, sample, f"{label}{short}")
+            _run_errors(report, info, function, label, limit)
+    return report
+
+
+def samples_of(info: Any, dtype: torch.dtype, limit: int) -> list[Any]:
+    seeded()
+    grad = dtype == torch.float64 and info.supports_autograd
+    return spread(list(islice(info.sample_inputs("cpu", dtype, requires_grad=grad), 2000)), limit)
+
+
+def _run_sample(report: Report, info: Any, function: Any, sample: Any, label: str) -> None:
+    where = f"{label} {describe(sample)}"
+    seeded()
+    theirs, refused = raised(lambda: info.op(sample.input, *sample.args, **sample.kwargs))
+    made: list[tuple[Any, Any]] = []
+    try:
+        args = convert((sample.input, *sample.args), made)
+        kwargs = convert(sample.kwargs, made)
+    except NotComparable:
+        return
+    values = not (is_random(info.name) or info.name in UNDEFINED)
+    if refused is not None:
+        return
+    mine, error = raised(lambda: _computed(function(*args, **kwargs)))
+    if error is not None:
+        report.note(where, f"raised {short_error(error)}")
+        return
+    found = _compare(mine, theirs, values)
+    report.note(where, found)
+    if not found and values and made:
+        report.note(f"{where} gradient", _gradients(mine, theirs, made))
+    if not found:
+        _run_variants(report, info, sample, theirs, values, where)
+
+
+def _computed(result: Any) -> Any:
+    for leaf in flat(result):
+        if isinstance(leaf, thalweg.Tensor):
+            leaf.detach()._array()
+    return result
+
+
+def _compare(mine: Any, theirs: Any, values: bool) -> str:
+    mine, theirs = flat(mine), flat(theirs)
+    if len(mine) != len(theirs):
+        return f"{len(mine)} results, PyTorch has {len(theirs)}"
+    for i, (a, b) in enumerate(zip(mine, theirs)):
+        if found := differs(a, b, values):
+            return f"result {i}: {found}" if len(mine) > 1 else found
+    return ""
+
+
+def _gradients(mine: Any, theirs: Any, made: list[tuple[Any, Any]]) -> str:
+    """Gradients of the results weighted with random cotangents, or the complaint about them."""
+    pairs = [
+        (a, b) for a, b in zip(flat(mine), flat(theirs))
+        if isinstance(b, torch.Tensor) and b.requires_grad
+    ]  # fmt: skip
+    if not pairs:
+        return ""
+    rng = np.random.default_rng(11)
+    cotangents = [rng.normal(size=tuple(b.shape)).astype(_numpy(b.dtype)) for _, b in pairs]
+    seeds = [torch.from_numpy(np.asarray(c)) for c in cotangents]
+    expected, refused = raised(
+        lambda: torch.autograd.grad(
+            [b for _, b in pairs], [x for _, x in made], seeds, allow_unused=True
+        )
+    )
+    if refused is not None:
+        return ""  # PyTorch has no derivative for these arguments
+    got, error = raised(
+        lambda: _computed(
+            thalweg.autograd.grad(
+                [a for a, _ in pairs], [x for x, _ in made],
+                [thalweg.tensor(c) for c in cotangents], allow_unused=True,
+            )
+        )
+    )  # fmt: skip
+    if error is not None:
+        return f"raised {short_error(error)}"
+    for i, (a, b) in enumerate(zip(got, expected)):
+        b = torch.zeros_like(made[i][1]) if b is None else b
+        a = thalweg.zeros(tuple(b.shape), dtype=made[i][0].dtype) if a is None else a
+        if found := differs(a, b.detach()):
+            return f"of tensor {i}: {found}"
+    return ""
+
+
+def _numpy(dtype: torch.dtype) -> Any:
+    return torch.empty(0, dtype=dtype).numpy().dtype
+
+
+def _run_variants(
+    report: Report, info: Any, sample: Any, theirs: Any, values: bool, where: str
+) -> None:
+    """The method and the in-place method with the same sample."""
+    for kind, variant in (("method", info.method_variant), ("in place", info.inplace_variant)):
+        if variant is None or not isinstance(sample.input, torch.Tensor):
+            continue
+        if info.name.startswith("__i"):
+            continue
+        named = info.name.rpartition(".")[2] + ("_" if kind == "in place" else "")
+        if not hasattr(torch.Tensor, named):
+            continue
+        method = getattr(thalweg.Tensor, named, None)
+        if method is None:
+            report.note(f"{kind}", "missing")
+            continue
+        made: list[tuple[Any, Any]] = []
+        args = convert((sample.input.detach(), *sample.args), made)
+        kwargs = convert(sample.kwargs, made)
+        seeded()
+        inner = getattr(torch.Tensor, named)
+        expected, refused = raised(
+            lambda: inner(sample.input.detach().clone(), *sample.args, **sample.kwargs)
+        )
+        mine, error = raised(lambda: _computed(method(*args, **kwargs)))
+        if refused is not None:
+            if error is None:
+                report.note(f"{where} {kind}", f"accepted, PyTorch raises {short_error(refused)}")
+            else:
+                report.note(f"{where} {kind}", _kind(error, type(refused)))
+        elif error is not None:
+            report.note(f"{where} {kind}", f"raised {short_error(error)}")
+        else:
+            found = _compare(mine, expected, values)
+            if not found and kind == "in place" and mine is not args[0]:
+                found = "another tensor is returned"
+            report.note(f"{where} {kind}", found)
+
+
+def _kind(error: Exception, expected: Any) -> str:
+    """Whether an exception is of the expected type, or the complaint."""
+    kinds = expected if isinstance(expected, tuple) else (expected,)
+    # NotImplementedError is what PyTorch's dispatcher raises for dtypes; we raise its base.
+    kinds = tuple(RuntimeError if k is NotImplementedError else k for k in kinds)
+    if isinstance(error, kinds):
+        return ""
+    return f"raised {short_error(error)}, expected {kinds[0].__name__}"
+
+
+def error_inputs_of(info: Any) -> Iterator[Any]:
+    seeded()
+    if info.error_inputs_func is not None:
+        yield from info.error_inputs("cpu")
+
+
+def _run_errors(report: Report, info: Any, function: Any, label: str, limit: int) -> None:
+    wrong, _ = raised(lambda: list(error_inputs_of(info)))
+    for bad in spread(wrong or [], limit):
+        sample = bad.sample_input
+        theirs, refused = raised(lambda: info.op(sample.input, *sample.args, **sample.kwargs))  # noqa: B023
+        if refused is None:
+            continue
+        try:
+            args = convert((sample.input, *sample.args), [])
+            kwargs = convert(sample.kwargs, [])
+        except NotComparable:
+            continue
+        _, error = raised(lambda: _computed(function(*args, **kwargs)))  # noqa: B023
+        where = f"{label}error {describe(sample)}"
+        if error is None:
+            report.note(where, f"accepted, PyTorch raises {short_error(refused)}")
+        else:
+            report.note(where, _kind(error, (type(refused), bad.error_type)))
+
+
+def short_error(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:150] if lines else ''}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="public names; default: all that exist here")
+    parser.add_argument("-n", "--limit", type=int, default=200, help="samples per dtype")
+    parser.add_argument("-s", "--show", type=int, default=3, help="complaints shown per name")
+    options = parser.parse_args()
+    named = entries()
+    passed = 0
+    chosen = options.names or list(named)
+    for name in chosen:
+        if ours(name) is None:
+            print(f"{name}: absent")
+            continue
+        report = run(name, named[name], options.limit)
+        passed += not report.problems
+        verdict = f"{len(report.problems)} of {report.checks} FAIL" if report.problems else "pass"
+        print(f"{name}: {verdict} ({report.checks})", flush=True)
+        for problem in report.problems[: options.show]:
+            print(f"    {problem}", flush=True)
+    print(f"{passed} of {len(chosen)} names pass")
+
+
+if __name__ == "__main__":
+    main()

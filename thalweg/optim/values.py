@@ -1,0 +1,74 @@
+"""Between options, checkpoints and the graph: plain numbers, loaded tensors, rules per dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.dtypes import DType, bfloat16, float16, float32
+from ..ir.node import Value
+from ..ops.arithmetic import cast
+from ..ops.complex_ops import view_as_complex, view_as_real
+from ..tensor import Tensor
+
+
+def plain(group: dict[str, Any]) -> dict[str, Any]:
+    """A group's options with one-element tensors as numbers.
+
+    Reading a pending tensor flushes, so it happens before a step begins to record.
+    """
+    return {k: v if k == "params" else _number(v) for k, v in group.items()}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.item()
+    if isinstance(value, tuple):
+        return tuple(_number(v) for v in value)
+    return value
+
+
+def row_rule(rule: Callable[..., Sequence[Value]]) -> Callable[..., Sequence[Value]]:
+    """A rule for one row that sees neither half precision nor complex numbers.
+
+    Half-precision rows are computed in float32 and rounded once: 0.999, a usual decay rate, is 1
+    in bfloat16. A complex number is updated as the pair of its parts.
+    """
+
+    def whole(key: Any, numbers: Sequence[Value], *row: Value) -> Sequence[Value]:
+        _, static, _ = key
+        param = row[0]
+        old = (param, *row[2:])
+        if param.dtype is float16 or param.dtype is bfloat16:
+            row = tuple(cast(value, float32) for value in row)
+        elif param.dtype.is_complex:
+            row = tuple(view_as_real(v) if v.dtype.is_complex else v for v in row)
+        new = rule(static, numbers, *row)
+        return [_like(value, before) for value, before in zip(new, old, strict=True)]
+
+    return whole
+
+
+def _like(value: Value, before: Value) -> Value:
+    if before.dtype.is_complex and not value.dtype.is_complex:
+        value = view_as_complex(value)
+    return cast(value, before.dtype)
+
+
+def loaded(value: Any, dtype: DType | None = None) -> Any:
+    """An entry of a loaded state dict as this optimizer's own: tensors (PyTorch's too) are copied,
+    and cast to ``dtype`` if both are floating point; lists and dicts are taken apart."""
+    if isinstance(value, dict):
+        return {k: loaded(v, dtype) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(loaded(v, dtype) for v in value)
+    if hasattr(value, "detach") and not isinstance(value, Tensor):
+        value = Tensor._from_array(np.array(value.detach().cpu().numpy()))
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().clone()
+    if dtype is None or not (dtype.is_floating_point and value.dtype.is_floating_point):
+        return value
+    return value.to(dtype)
