@@ -2,8 +2,12 @@
 
 from . import lr_scheduler
 from .adam import Adam, AdamW
+from .more import ASGD, Adadelta, Adamax, NAdam, RAdam, Rprop
 from .optimizer import Optimizer
 from .other import Adagrad, Lion, RMSprop
 from .sgd import SGD
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop", "lr_scheduler"]
+__all__ = [
+    "ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "Optimizer",
+    "RAdam", "RMSprop", "Rprop", "lr_scheduler",
+]  # fmt: skip

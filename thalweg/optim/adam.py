@@ -9,7 +9,8 @@ from typing import Any
 
 from ..ir.node import Value
 from ..ops.link import ops
-from .optimizer import Optimizer, check
+from .optimizer import Optimizer
+from .values import check, check_betas, check_not_negative, check_rate
 
 
 class Adam(Optimizer):
@@ -28,11 +29,10 @@ class Adam(Optimizer):
         differentiable: bool = False, fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:  # fmt: skip
-        check(lr >= 0.0, f"Invalid learning rate: {lr}")
+        check_rate(lr)
         check(eps >= 0.0, f"Invalid epsilon value: {eps}")
-        check(0.0 <= betas[0] < 1.0, f"Invalid beta parameter at index 0: {betas[0]}")
-        check(0.0 <= betas[1] < 1.0, f"Invalid beta parameter at index 1: {betas[1]}")
-        check(weight_decay >= 0.0, f"Invalid weight_decay value: {weight_decay}")
+        check_betas(betas)
+        check_not_negative(weight_decay=weight_decay)
         super().__init__(
             params,
             {
@@ -51,14 +51,14 @@ class Adam(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int) -> Sequence[float]:
         beta1, beta2 = group["betas"]
-        lr, decay = float(group["lr"]), group["weight_decay"]
+        lr, decay = group["lr"], group["weight_decay"]
         shrink = 1 - lr * decay if group["decoupled_weight_decay"] else decay
         return (
             lr / (1 - beta1**step), math.sqrt(1 - beta2**step), 1 - beta1, beta2, 1 - beta2,
             group["eps"], shrink,
         )  # fmt: skip
 
-    def static(self, group: dict[str, Any], step: int) -> Any:
+    def static(self, group: dict[str, Any], step: int, fresh: bool) -> Any:
         return (
             group["maximize"], bool(group["weight_decay"]), group["decoupled_weight_decay"],
             group["amsgrad"],
@@ -67,7 +67,7 @@ class Adam(Optimizer):
     def rule(
         self, static: Any, numbers: Sequence[Value], param: Value, grad: Value, *state: Value
     ) -> Sequence[Value]:
-        (maximize, decay, decoupled, amsgrad), _ = static
+        maximize, decay, decoupled, amsgrad = static
         step_size, root2, weight1, beta2, weight2, eps, shrink = numbers
         g = -grad if maximize else grad
         if decay and decoupled:
@@ -88,6 +88,11 @@ class AdamW(Adam):
 
     def __init__(
         self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False, **options: Any,
+        eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False, *,
+        maximize: bool = False, foreach: bool | None = None, capturable: bool = False,
+        differentiable: bool = False, fused: bool | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **options)
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize,
+            capturable=capturable, differentiable=differentiable, fused=fused,
+        )  # fmt: skip

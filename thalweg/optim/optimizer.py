@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import default_dtype, float32, float64
 from ..core.errors import located
 from ..ir.node import Value
 from ..tensor import Tensor
@@ -26,7 +25,7 @@ from ..tensor.autograd import RemovableHandle
 from ..tensor.flush import flush
 from ..tensor.modes import enable_grad
 from ..tensor.region import fused_update
-from .values import loaded, plain, row_rule
+from .values import loaded, plain, row_rule, scalar, split_names
 
 
 class _Required:
@@ -171,7 +170,7 @@ class Optimizer:
                     "instead."
                 )
             )
-        names, params = _names(list(given))
+        names, params = split_names(list(given))
         if names:
             group["param_names"] = names
         for param in params:
@@ -268,7 +267,7 @@ class Optimizer:
                 (type(self), static, tuple(slots)),
             )  # fmt: skip
             if self.counts_steps:
-                count = _scalar(step)
+                count = scalar(step)
                 for row in rows:
                     self.state[row[0]]["step"] = count
 
@@ -289,7 +288,7 @@ class Optimizer:
             if self.counts_steps:
                 if "step" not in state:
                     steps[param] = 0
-                    state["step"] = _scalar(0)
+                    state["step"] = scalar(0)
                 steps[param] = step = steps[param] + 1
             fresh = False
             for name, initial in slots.items():
@@ -303,7 +302,7 @@ class Optimizer:
 
     def _initial(self, name: str, value: float, param: Tensor) -> Tensor:
         if name in self.scalar_slots:
-            return _scalar(value)
+            return scalar(value)
         return Tensor._from_array(np.full(param._meta.shape, value, param._meta.dtype.np))
 
     # ---- hooks
@@ -424,7 +423,7 @@ class Optimizer:
     def _count_again(self) -> None:
         """Take the step counts from the state."""
         self._steps = {}
-        if self.counts_steps:
+        if self.counts_steps and type(self).step is Optimizer.step:
             for param, values in self.state.items():
                 if isinstance(param, Tensor) and "step" in values:
                     self._steps[param] = int(values["step"])
@@ -449,48 +448,3 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
         return "\n".join([*lines, ")"])
-
-
-def _names(given: list[Any]) -> tuple[list[str], list[Any]]:
-    """(Name, tensor) pairs taken apart; no names for tensors alone. ValueError for a mixture."""
-    named = [isinstance(entry, tuple) for entry in given]
-    if not any(named):
-        return [], given
-    if not all(named):
-        raise located(ValueError("all optimizer params should be with/without names."))
-    return [name for name, _ in given], [param for _, param in given]
-
-
-def _scalar(value: float) -> Tensor:
-    """A 0-d state tensor, in the dtype that PyTorch gives to step counts."""
-    dtype = float64 if default_dtype() is float64 else float32
-    return Tensor._from_array(np.asarray(value, dtype.np))
-
-
-def check(condition: bool, message: str) -> None:
-    """ValueError unless an option is in range."""
-    if not condition:
-        raise located(ValueError(message))
-
-
-def check_rate(lr: Any) -> None:
-    """ValueError unless a learning rate is a number, or a one-element tensor, not below zero."""
-    if isinstance(lr, Tensor):
-        check(lr.numel() == 1, f"Tensor lr must be 1-element, but got {lr.numel()} elements")
-        lr = lr.item()
-    check(lr >= 0.0, f"Invalid learning rate: {lr}")
-
-
-def check_betas(betas: Sequence[float]) -> None:
-    """ValueError unless both decay rates are in [0, 1)."""
-    for index in (0, 1):
-        check(
-            0.0 <= betas[index] < 1.0,
-            f"Invalid beta parameter at index {index}: {betas[index]}",
-        )
-
-
-def check_not_negative(**options: float) -> None:
-    """ValueError naming the first option below zero."""
-    for name, value in options.items():
-        check(value >= 0.0, f"Invalid {name} value: {value}")

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..ir.node import Value
 from ..ops.link import ops
-from .optimizer import Optimizer, check
+from .optimizer import Optimizer
+from .values import check, check_betas, check_not_negative, check_rate
 
 
 class Adagrad(Optimizer):
@@ -19,13 +20,11 @@ class Adagrad(Optimizer):
         initial_accumulator_value: float = 0, eps: float = 1e-10, foreach: bool | None = None, *,
         maximize: bool = False, differentiable: bool = False, fused: bool | None = None,
     ) -> None:  # fmt: skip
-        check(lr >= 0.0, f"Invalid learning rate: {lr}")
-        check(lr_decay >= 0.0, f"Invalid lr_decay value: {lr_decay}")
-        check(weight_decay >= 0.0, f"Invalid weight_decay value: {weight_decay}")
-        check(
-            initial_accumulator_value >= 0.0,
-            f"Invalid initial_accumulator_value value: {initial_accumulator_value}",
-        )
+        check_rate(lr)
+        check_not_negative(
+            lr_decay=lr_decay, weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+        )  # fmt: skip
         check(eps >= 0.0, f"Invalid epsilon value: {eps}")
         super().__init__(
             params,
@@ -43,13 +42,13 @@ class Adagrad(Optimizer):
         rate = group["lr"] / (1 + (step - 1) * group["lr_decay"])
         return rate, group["weight_decay"], group["eps"]
 
-    def static(self, group: dict[str, Any], step: int) -> Any:
+    def static(self, group: dict[str, Any], step: int, fresh: bool) -> Any:
         return group["maximize"], bool(group["weight_decay"])
 
     def rule(
         self, static: Any, numbers: Sequence[Value], param: Value, grad: Value, *state: Value
     ) -> Sequence[Value]:
-        (maximize, decay), _ = static
+        maximize, decay = static
         rate, weight_decay, eps = numbers
         g = -grad if maximize else grad
         if decay:
@@ -68,11 +67,9 @@ class RMSprop(Optimizer):
         capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
         differentiable: bool = False,
     ) -> None:  # fmt: skip
-        check(lr >= 0.0, f"Invalid learning rate: {lr}")
+        check_rate(lr)
         check(eps >= 0.0, f"Invalid epsilon value: {eps}")
-        check(momentum >= 0.0, f"Invalid momentum value: {momentum}")
-        check(weight_decay >= 0.0, f"Invalid weight_decay value: {weight_decay}")
-        check(alpha >= 0.0, f"Invalid alpha value: {alpha}")
+        check_not_negative(momentum=momentum, weight_decay=weight_decay, alpha=alpha)
         super().__init__(
             params,
             {
@@ -96,13 +93,13 @@ class RMSprop(Optimizer):
             group["weight_decay"],
         )  # fmt: skip
 
-    def static(self, group: dict[str, Any], step: int) -> Any:
-        return group["maximize"], bool(group["weight_decay"])
+    def static(self, group: dict[str, Any], step: int, fresh: bool) -> Any:
+        return group["maximize"], bool(group["weight_decay"]), tuple(self.slots(group))
 
     def rule(
         self, static: Any, numbers: Sequence[Value], param: Value, grad: Value, *state: Value
     ) -> Sequence[Value]:
-        (maximize, decay), names = static
+        maximize, decay, names = static
         lr, alpha, rest, eps, momentum, weight_decay = numbers
         old = dict(zip(names, state))
         g = -grad if maximize else grad
@@ -129,10 +126,9 @@ class Lion(Optimizer):
         self, params: Any, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0, *, maximize: bool = False,
     ) -> None:  # fmt: skip
-        check(lr >= 0.0, f"Invalid learning rate: {lr}")
-        check(0.0 <= betas[0] < 1.0, f"Invalid beta parameter at index 0: {betas[0]}")
-        check(0.0 <= betas[1] < 1.0, f"Invalid beta parameter at index 1: {betas[1]}")
-        check(weight_decay >= 0.0, f"Invalid weight_decay value: {weight_decay}")
+        check_rate(lr)
+        check_betas(betas)
+        check_not_negative(weight_decay=weight_decay)
         super().__init__(
             params,
             {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize},
@@ -143,23 +139,17 @@ class Lion(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int) -> Sequence[float]:
         beta1, beta2 = group["betas"]
-        return (
-            group["lr"],
-            beta1,
-            1 - beta1,
-            beta2,
-            1 - beta2,
-            1 - group["lr"] * group["weight_decay"],
-        )
+        shrink = 1 - group["lr"] * group["weight_decay"]
+        return group["lr"], beta1, 1 - beta1, beta2, 1 - beta2, shrink
 
-    def static(self, group: dict[str, Any], step: int) -> Any:
+    def static(self, group: dict[str, Any], step: int, fresh: bool) -> Any:
         return group["maximize"]
 
     def rule(
         self, static: Any, numbers: Sequence[Value], param: Value, grad: Value, *state: Value
     ) -> Sequence[Value]:
         lr, keep1, take1, keep2, take2, shrink = numbers
-        g = -grad if static[0] else grad
+        g = -grad if static else grad
         mean = state[0]
         move = ops.sign(mean * keep1 + g * take1)
         return param * shrink - move * lr, mean * keep2 + g * take2

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir.node import Value
-from .optimizer import Optimizer, check
+from .optimizer import Optimizer
+from .values import check, check_not_negative, check_rate
 
 
 class SGD(Optimizer):
@@ -23,9 +24,8 @@ class SGD(Optimizer):
         weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False,
         foreach: bool | None = None, differentiable: bool = False, fused: bool | None = None,
     ) -> None:  # fmt: skip
-        check(lr >= 0.0, f"Invalid learning rate: {lr}")
-        check(momentum >= 0.0, f"Invalid momentum value: {momentum}")
-        check(weight_decay >= 0.0, f"Invalid weight_decay value: {weight_decay}")
+        check_rate(lr)
+        check_not_negative(momentum=momentum, weight_decay=weight_decay)
         check(
             not nesterov or (momentum > 0 and dampening == 0),
             "Nesterov momentum requires a momentum and zero dampening",
@@ -47,22 +47,22 @@ class SGD(Optimizer):
             group["lr"], group["momentum"], 1 - group["dampening"], group["weight_decay"],
         )  # fmt: skip
 
-    def static(self, group: dict[str, Any], step: int) -> Any:
+    def static(self, group: dict[str, Any], step: int, fresh: bool) -> Any:
         return (
             group["maximize"], bool(group["weight_decay"]), bool(group["momentum"]),
-            group["nesterov"], step == 1,
+            group["nesterov"], fresh,
         )  # fmt: skip
 
     def rule(
         self, static: Any, numbers: Sequence[Value], param: Value, grad: Value, *state: Value
     ) -> Sequence[Value]:
-        (maximize, decay, momentum, nesterov, first), _ = static
+        maximize, decay, momentum, nesterov, fresh = static
         lr, mu, keep, weight_decay = numbers
         g = -grad if maximize else grad
         if decay:
             g = g + param * weight_decay
         if not momentum:
             return (param - g * lr,)
-        buffer = g if first else state[0] * mu + g * keep
+        buffer = g if fresh else state[0] * mu + g * keep
         g = g + buffer * mu if nesterov else buffer
         return param - g * lr, buffer

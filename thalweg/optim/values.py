@@ -1,4 +1,4 @@
-"""Between options, checkpoints and the graph: plain numbers, loaded tensors, rules per dtype."""
+"""Between options, checkpoints and the graph: checks, plain numbers, loaded tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import DType, bfloat16, float16, float32
+from ..core.dtypes import DType, bfloat16, default_dtype, float16, float32, float64
+from ..core.errors import located
 from ..ir.node import Value
 from ..ops.arithmetic import cast
 from ..ops.complex_ops import view_as_complex, view_as_real
@@ -72,3 +73,48 @@ def loaded(value: Any, dtype: DType | None = None) -> Any:
     if dtype is None or not (dtype.is_floating_point and value.dtype.is_floating_point):
         return value
     return value.to(dtype)
+
+
+def split_names(given: list[Any]) -> tuple[list[str], list[Any]]:
+    """(Name, tensor) pairs taken apart; no names for tensors alone. ValueError for a mixture."""
+    named = [isinstance(entry, tuple) for entry in given]
+    if not any(named):
+        return [], given
+    if not all(named):
+        raise located(ValueError("all optimizer params should be with/without names."))
+    return [name for name, _ in given], [param for _, param in given]
+
+
+def scalar(value: float) -> Tensor:
+    """A 0-d state tensor, in the dtype that PyTorch gives to step counts."""
+    dtype = float64 if default_dtype() is float64 else float32
+    return Tensor._from_array(np.asarray(value, dtype.np))
+
+
+def check(condition: bool, message: str) -> None:
+    """ValueError unless an option is in range."""
+    if not condition:
+        raise located(ValueError(message))
+
+
+def check_rate(lr: Any) -> None:
+    """ValueError unless a learning rate is a number, or a one-element tensor, not below zero."""
+    if isinstance(lr, Tensor):
+        check(lr.numel() == 1, f"Tensor lr must be 1-element, but got {lr.numel()} elements")
+        lr = lr.item()
+    check(lr >= 0.0, f"Invalid learning rate: {lr}")
+
+
+def check_betas(betas: Sequence[float]) -> None:
+    """ValueError unless both decay rates are in [0, 1)."""
+    for index in (0, 1):
+        check(
+            0.0 <= betas[index] < 1.0,
+            f"Invalid beta parameter at index {index}: {betas[index]}",
+        )
+
+
+def check_not_negative(**options: float) -> None:
+    """ValueError naming the first option below zero."""
+    for name, value in options.items():
+        check(value >= 0.0, f"Invalid {name} value: {value}")
