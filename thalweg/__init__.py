@@ -85,7 +85,11 @@ _SUBMODULES = {
     "nn", "optim", "data", "utils", "autograd", "linalg", "numpy", "tensorflow", "random", "ops",
     "func", "special", "fft", "testing", "runtime",
 }  # fmt: skip
-_LAZY = {"save": "serialization", "load": "serialization", "graph_text": "tensor.inspect"}
+_LAZY = {
+    "save": "serialization", "load": "serialization", "graph_text": "tensor.inspect",
+    "cond": "tensor.control", "while_loop": "tensor.control",
+    "scan": "tensor.control", "vmap": "func",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> _Any:
@@ -93,9 +97,8 @@ def __getattr__(name: str) -> _Any:
         return _importlib.import_module(f"{__name__}.{name}")
     if name in _LAZY:
         return getattr(_importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    found = _RECORDED.get(name)
-    if found is not None:
-        return found
+    if _functional.is_public(name):  # one that was defined after the import
+        return _RECORDED[name]
     raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
 
 

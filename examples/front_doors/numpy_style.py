@@ -1,4 +1,7 @@
-"""NumPy style: arrays, and gradients written by hand. Runs under NumPy with `import numpy as np`."""
+"""NumPy style: arrays, and gradients written by hand.
+
+Runs under NumPy with `import numpy as np`.
+"""
 
 import thalweg.numpy as np
 

@@ -1,5 +1,7 @@
-"""PyTorch style: compute, then ask for gradients. Runs under PyTorch with `import torch` and
-`from torch.autograd import Variable`."""
+"""PyTorch style: compute, then ask for gradients.
+
+Runs under PyTorch with `import torch` and `from torch.autograd import Variable`.
+"""
 
 import numpy as np
 

@@ -62,7 +62,7 @@ def cnn(library: Any) -> Job:
             super().__init__()
             self.conv1 = nn.Conv2d(1, 8, 3, padding=1, bias=False)
             self.norm1 = nn.BatchNorm2d(8)
-            self.conv2 = nn.Conv2d(8, 16, 3, stride=2, padding=1)
+            self.conv2 = nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False)
             self.norm2 = nn.BatchNorm2d(16)
             self.head = nn.Linear(16 * 3 * 3, 4)
 

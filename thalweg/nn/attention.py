@@ -80,6 +80,7 @@ def _check_inputs(
     return dims == 3
 
 
+@F._expose
 def multi_head_attention_forward(
     query: Tensor,
     key: Tensor,

@@ -4,11 +4,12 @@ Programs written for NumPy run with only their import line changed: the same nam
 (float64), result dtypes, views, errors and random numbers, but recorded lazily into the graph that
 the other front doors produce. `graph_text` shows what is recorded behind arrays.
 
-What differs from NumPy: 16- to 64-bit unsigned integers, strings, dates and objects do not exist;
-results without dimensions are arrays that behave as scalars do; NumPy's own arrays are copied on
-entry; backward slices, `flip` and `diagonal` read as copies; integer division by zero raises
-instead of warning, and no floating-point warnings are given. Functions of `host` (decompositions,
-`unique`, histograms, ...) are computed by NumPy at once. Other names raise AttributeError.
+What differs from NumPy: strings, dates, records, objects and long doubles do not exist; results
+without dimensions are arrays that behave as scalars do; NumPy's own arrays are copied on entry;
+backward slices, `flip`, `diagonal`, and the parts of complex arrays read as copies; integer
+division by zero raises instead of warning, and no floating-point warnings are given. Functions of
+`host` (decompositions, `unique`, histograms, ...) are computed by NumPy at once. Other names raise
+AttributeError.
 """
 
 from math import e, inf, nan, pi
@@ -19,7 +20,7 @@ import numpy as _numpy
 from ..tensor.inspect import graph_of, graph_text
 from . import array_api, linalg, methods, random
 from .array import array, asarray, ndarray
-from .array import array as _array  # noqa: F401
+from .array import array as _array
 from .creation import *  # noqa: F403
 from .creation import __all__ as _creation
 from .host import *  # noqa: F403
@@ -40,7 +41,8 @@ asanyarray = asarray
 euler_gamma = _numpy.euler_gamma
 
 _DTYPES = (
-    "bool_", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64",
+    "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64", "uint", "uintp", "ushort", "uintc", "ulonglong", "float16", "float32", "float64",
     "complex64", "complex128", "int_", "intp", "intc", "single", "double", "half", "byte", "short",
     "ubyte", "longlong", "csingle", "cdouble", "generic", "number", "integer", "signedinteger",
     "unsignedinteger", "inexact", "floating", "complexfloating", "dtype", "finfo", "iinfo",

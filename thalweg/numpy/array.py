@@ -20,7 +20,7 @@ from ..tensor.attach import RECORDED
 
 Array: TypeAlias = np.ndarray[Any, Any]
 NUMBERS = (bool, int, float, complex)
-EXPECTED = "bool, int8 to int64, uint8, float16 to float64, complex64 or complex128"
+EXPECTED = "bool, an integer, float16 to float64, complex64 or complex128"
 
 
 def dtype_of(kind: Any) -> DType:
@@ -286,10 +286,8 @@ def from_host(value: Any) -> Any:
 
 
 def _own(array: Array) -> Array:
-    """A copy in row-major order and in a dtype that exists here. Unsigned integers of more than 8
-    bits, which do not, become int64 (as sums and counts of uint8 do)."""
-    kind = np.dtype(np.int64) if array.dtype.kind == "u" and array.itemsize > 1 else array.dtype
-    return np.array(array, dtype=dtype_of(kind).np, order="C")
+    """A copy in row-major order, of a dtype that exists here."""
+    return np.array(array, dtype=dtype_of(array.dtype).np, order="C")
 
 
 def to_host(value: Any) -> Any:

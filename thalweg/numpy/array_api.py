@@ -1,9 +1,8 @@
 """The Python array API standard 2023.12 over `thalweg.numpy.ndarray`.
 
 ``x.__array_namespace__()`` is this module. Functions are those of `thalweg.numpy`, which take what
-the standard asks for and more. Missing: the dtypes ``uint16``, ``uint32`` and ``uint64``, which
-the framework does not have (so ``sum`` of uint8 is int64), and the optional extension ``fft``.
-The extension ``linalg`` is there. Results without dimensions are 0-d arrays.
+the standard asks for and more. Nothing of the main namespace is missing; of the optional
+extensions ``linalg`` is there and ``fft`` is not. Results without dimensions are 0-d arrays.
 """
 
 from __future__ import annotations
@@ -17,17 +16,54 @@ from ..core.errors import located
 from . import linalg
 from .array import asarray, ndarray, wrap
 from .creation import (
-    arange, empty, empty_like, eye, from_dlpack, full, full_like, linspace, meshgrid, ones,
-    ones_like, tril, triu, zeros, zeros_like,
+    arange,
+    empty,
+    empty_like,
+    eye,
+    from_dlpack,
+    full,
+    full_like,
+    linspace,
+    meshgrid,
+    ones,
+    ones_like,
+    tril,
+    triu,
+    zeros,
+    zeros_like,
 )  # fmt: skip
-from .host import namespace
+from .host import hosted
 from .manipulation import (
-    broadcast_arrays, broadcast_to, concat, expand_dims, flip, matrix_transpose, moveaxis,
-    permute_dims, repeat, reshape, roll, squeeze, stack, tile, unstack,
+    broadcast_arrays,
+    broadcast_to,
+    concat,
+    expand_dims,
+    flip,
+    matrix_transpose,
+    moveaxis,
+    permute_dims,
+    repeat,
+    reshape,
+    roll,
+    squeeze,
+    stack,
+    tile,
+    unstack,
 )  # fmt: skip
 from .products import matmul, tensordot, vecdot
 from .reductions import (
-    all, any, argmax, argmin, cumulative_sum, max, mean, min, prod, std, sum, var,
+    all,
+    any,
+    argmax,
+    argmin,
+    cumulative_sum,
+    max,
+    mean,
+    min,
+    prod,
+    std,
+    sum,
+    var,
 )  # fmt: skip
 from .searching import argsort, clip, imag, real, round, searchsorted, sort, take, where
 from .ufuncs import ALIASES, UFUNCS
@@ -36,9 +72,10 @@ __array_api_version__ = "2023.12"
 
 newaxis = None
 bool = _numpy.dtype("bool")
-int8, int16, int32, int64, uint8, float32, float64, complex64, complex128 = map(
-    _numpy.dtype,
-    ("int8", "int16", "int32", "int64", "uint8", "float32", "float64", "complex64", "complex128"),
+int8, int16, int32, int64 = map(_numpy.dtype, ("int8", "int16", "int32", "int64"))
+uint8, uint16, uint32, uint64 = map(_numpy.dtype, ("uint8", "uint16", "uint32", "uint64"))
+float32, float64, complex64, complex128 = map(
+    _numpy.dtype, ("float32", "float64", "complex64", "complex128")
 )
 
 _ELEMENTWISE = (
@@ -52,19 +89,17 @@ _ELEMENTWISE = (
     "tan", "tanh", "trunc",
 )  # fmt: skip
 globals().update({name: UFUNCS[ALIASES.get(name, name)] for name in _ELEMENTWISE})
-globals().update(
-    namespace(
-        _numpy, ("nonzero", "unique_all", "unique_counts", "unique_inverse", "unique_values")
-    )
-)
+nonzero, unique_all, unique_counts, unique_inverse, unique_values = map(
+    hosted,
+    (_numpy.nonzero, _numpy.unique_all, _numpy.unique_counts, _numpy.unique_inverse,
+     _numpy.unique_values),
+)  # fmt: skip
 
 
 def astype(x: ndarray, dtype: Any, /, *, copy: Any = True, device: Any = None) -> ndarray:
     """The elements of ``x`` as ``dtype``. TypeError from complex to real."""
     if x.dtype.kind == "c" and _numpy.dtype(dtype).kind not in "c":
-        raise located(
-            TypeError(f"astype expects a complex dtype for complex data, got {dtype}")
-        )
+        raise located(TypeError(f"astype expects a complex dtype for complex data, got {dtype}"))
     return wrap(x.astype(dtype, copy=copy)._tensor)
 
 
@@ -99,13 +134,12 @@ def iinfo(type: Any, /) -> Any:
 
 _GROUPS = {
     "bool": ("bool",), "signed integer": ("int8", "int16", "int32", "int64"),
-    "unsigned integer": ("uint8",), "real floating": ("float32", "float64"),
+    "unsigned integer": ("uint8", "uint16", "uint32", "uint64"),
+    "real floating": ("float32", "float64"),
     "complex floating": ("complex64", "complex128"),
 }  # fmt: skip
 _GROUPS["integral"] = _GROUPS["signed integer"] + _GROUPS["unsigned integer"]
-_GROUPS["numeric"] = (
-    _GROUPS["integral"] + _GROUPS["real floating"] + _GROUPS["complex floating"]
-)
+_GROUPS["numeric"] = _GROUPS["integral"] + _GROUPS["real floating"] + _GROUPS["complex floating"]
 
 
 class _Info:
@@ -130,7 +164,8 @@ class _Info:
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Any]:
         """The dtypes of a kind (None: all), by name."""
-        kinds = ("bool", "numeric") if kind is None else kind if isinstance(kind, tuple) else (kind,)
+        wanted = ("bool", "numeric") if kind is None else kind
+        kinds = wanted if isinstance(wanted, tuple) else (wanted,)
         return {n: _numpy.dtype(n) for k in kinds for n in _GROUPS[k]}
 
 
@@ -148,6 +183,8 @@ __all__ = [*_ELEMENTWISE, "__array_api_version__", "__array_namespace_info__", "
            "matrix_transpose", "max", "mean", "meshgrid", "min", "moveaxis", "nan", "newaxis",
            "nonzero", "ones", "ones_like", "permute_dims", "pi", "prod", "real", "repeat",
            "reshape", "result_type", "roll", "round", "searchsorted", "sort", "squeeze", "stack",
-           "std", "sum", "take", "tensordot", "tile", "tril", "triu", "uint8", "unique_all",
+           "std", "sum", "take", "tensordot", "tile", "tril", "triu", "uint8", "uint16", "uint32",
+           "uint64",
+           "unique_all",
            "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vecdot",
            "where", "zeros", "zeros_like"]  # fmt: skip

@@ -82,7 +82,8 @@ def _resolve(array: ndarray, items: list[Any]) -> tuple[list[Any], list[int]]:
 
     Returns the items and the dimensions of the array that are to be flipped.
     """
-    advanced = any(map(_is_array, items))
+    # Beside index arrays with dimensions an integer broadcasts; beside 0-d ones it selects.
+    advanced = any(_is_array(i) and not isinstance(i, bool) and i.ndim for i in items)
     result: list[Any] = []
     flipped: list[int] = []
     dim = 0
@@ -91,12 +92,13 @@ def _resolve(array: ndarray, items: list[Any]) -> tuple[list[Any], list[int]]:
         if isinstance(item, int) and not isinstance(item, bool):
             extent = array.shape[dim]
             if not -extent <= item < extent:
-                raise IndexError(
-                    f"index {item} is out of bounds for axis {dim} with size {extent}"
-                )
-            kept = np.asarray(item % extent) if advanced else item
+                raise IndexError(f"index {item} is out of bounds for axis {dim} with size {extent}")
+            kept = np.asarray([item % extent]) if advanced else item
         elif isinstance(item, np.ndarray) and item.dtype != bool:
             _check_range(item, dim, array.shape[dim])
+            kept = item.reshape(1) if advanced and not item.ndim else item
+        elif isinstance(item, Tensor) and advanced and not item.ndim and _width(item):
+            kept = item.reshape(1)
         elif isinstance(item, slice):
             start, stop, step = item.indices(array.shape[dim])
             if step < 0:
@@ -111,9 +113,7 @@ def _resolve(array: ndarray, items: list[Any]) -> tuple[list[Any], list[int]]:
 def _check_range(item: Any, dim: int, extent: int) -> None:
     bad = item[(item < -extent) | (item >= extent)]
     if bad.size:
-        raise IndexError(
-            f"index {bad.flat[0]} is out of bounds for axis {dim} with size {extent}"
-        )
+        raise IndexError(f"index {bad.flat[0]} is out of bounds for axis {dim} with size {extent}")
 
 
 def read(array: ndarray, index: Any) -> ndarray:
@@ -150,9 +150,7 @@ def write(array: ndarray, index: Any, value: Any) -> None:
     """``array[index] = value``: the value is cast to the array's dtype and broadcast."""
     try:
         if array._scalar:
-            raise TypeError(
-                f"'numpy.{array.dtype.name}' object does not support item assignment"
-            )
+            raise TypeError(f"'numpy.{array.dtype.name}' object does not support item assignment")
         value = _stored(array, value)
         given = normalise(array, index)
         items, flipped = _resolve(array, given)
@@ -174,7 +172,7 @@ def _is_full_mask(array: ndarray, item: Any) -> bool:
 
 
 def _is_single(value: Any) -> bool:
-    return not isinstance(value, Tensor) or value.numel() == 1 and not value.ndim
+    return not isinstance(value, Tensor) or (value.numel() == 1 and not value.ndim)
 
 
 def _stored(array: ndarray, value: Any) -> Any:

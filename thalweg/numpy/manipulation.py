@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,9 +32,7 @@ def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None
         raise located(ValueError("can only specify one unknown dimension"))
     fits = known != 0 and array.size % known == 0 if unknown else known == array.size
     if not fits:
-        raise located(
-            ValueError(f"cannot reshape array of size {array.size} into shape {target}")
-        )
+        raise located(ValueError(f"cannot reshape array of size {array.size} into shape {target}"))
     if order == "F":
         target = tuple(array.size // known if n < 0 else n for n in target)
         return wrap(transpose(reshape(transpose(array), target[::-1]))._tensor)
@@ -88,9 +87,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> ndarray:
     begin, end = axis_numbers(source, array.ndim), axis_numbers(destination, array.ndim)
     if len(begin) != len(end):
         raise located(
-            ValueError(
-                "`source` and `destination` arguments must have the same number of elements"
-            )
+            ValueError("`source` and `destination` arguments must have the same number of elements")
         )
     order = [d for d in range(array.ndim) if d not in begin]
     for to, which in sorted(zip(end, begin)):
@@ -285,15 +282,15 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[ndarr
         cuts = [i * each + builtins.min(i, more) for i in range(1, sections)]
     bounds = [0, *cuts, array.shape[dim]]
     before = (slice(None),) * dim
-    return [array[(*before, slice(a, b))] for a, b in zip(bounds, bounds[1:])]
+    return [array[(*before, slice(a, b))] for a, b in itertools.pairwise(bounds)]
 
 
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[ndarray]:
     """Like `array_split`; ValueError if equal parts are impossible."""
     array = asarray(ary)
-    if not hasattr(indices_or_sections, "__len__"):
-        if array.shape[axis_number(axis, array.ndim)] % indices_or_sections:
-            raise located(ValueError("array split does not result in an equal division"))
+    extent = array.shape[axis_number(axis, array.ndim)]
+    if not hasattr(indices_or_sections, "__len__") and extent % indices_or_sections:
+        raise located(ValueError("array split does not result in an equal division"))
     return array_split(array, indices_or_sections, axis)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.errors import located
 from ..tensor import Tensor
+from ..tensor.attach import RECORDED
 from . import host, manipulation, products, reductions, searching
 from .array import NUMBERS, ndarray, wrap
 from .ufuncs import UFUNCS, check_same_kind
@@ -110,7 +111,9 @@ def _clip(self: ndarray, min: Any = None, max: Any = None, out: Any = None) -> n
 def _set_part(name: str) -> Callable[..., None]:
     def store(self: ndarray, value: Any) -> None:
         if self.dtype.kind == "c":
-            getattr(searching, name)(self)[...] = value
+            parts = [self.real, self.imag]
+            parts[name == "imag"][...] = value
+            self[...] = wrap(RECORDED["complex"](*(p._tensor for p in parts)))
         elif name == "real":
             self[...] = value
         else:

@@ -191,8 +191,7 @@ def cross(
     if one.shape[-1] != 3 or two.shape[-1] != 3:
         raise located(
             ValueError(
-                "cross expects vectors of 3 elements, got "
-                f"{one.shape[-1]} and {two.shape[-1]}"
+                f"cross expects vectors of 3 elements, got {one.shape[-1]} and {two.shape[-1]}"
             )
         )
     x, y = [one[..., i] for i in range(3)], [two[..., i] for i in range(3)]

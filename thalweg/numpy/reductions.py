@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import DType, bool_, int64
+from ..core.dtypes import DType, bool_, int64, uint64
 from ..core.errors import located
 from ..tensor import Tensor
 from ..tensor.attach import RECORDED
@@ -70,7 +70,9 @@ def _masked(a: Any, where: Any, identity: Any, name: str) -> ndarray:
 
 
 def _accumulated(kind: DType) -> DType:
-    """Sums and products of small integers are int64."""
+    """The dtype of sums and products: small integers add up in 64 bits."""
+    if kind.category == "int" and not kind.is_signed:
+        return uint64
     return int64 if kind.category in ("bool", "int") else kind
 
 
@@ -102,9 +104,9 @@ def _sum_like(name: str, combine: str, identity: int) -> Callable[..., ndarray]:
 
 
 sum = _sum_like("sum", "add", 0)
-sum.__doc__ = "Sum of the elements along ``axis``; integers and bools add up as int64."
+sum.__doc__ = "Sum of the elements along ``axis``; integers and bools add up in 64 bits."
 prod = _sum_like("prod", "multiply", 1)
-prod.__doc__ = "Product of the elements along ``axis``; integers and bools as int64."
+prod.__doc__ = "Product of the elements along ``axis``; integers and bools in 64 bits."
 
 
 def _extreme(name: str, target: str, combine: str) -> Callable[..., ndarray]:

@@ -11,8 +11,8 @@ from ..core.errors import located
 from ..tensor import Tensor
 from ..tensor.attach import RECORDED
 from .array import NUMBERS, asarray, computed, from_host, ndarray, wrap
-from .reductions import axis_number, finish
 from .reductions import all as every
+from .reductions import axis_number, finish
 from .ufuncs import UFUNCS, number, operand
 
 
@@ -117,8 +117,9 @@ def _broadcast_index(array: ndarray, indices: Any, dim: int) -> tuple[Tensor, Te
         raise located(IndexError("`indices` must be an integer array"))
     if index.ndim != array.ndim:
         raise located(ValueError("`indices` and `arr` must have the same number of dimensions"))
-    other = [n for d, n in enumerate(array.shape) if d != dim]
-    outer = np.broadcast_shapes(other, [n for d, n in enumerate(index.shape) if d != dim])
+    others = ([n for d, n in enumerate(a.shape) if d != dim] for a in (array, index))
+    outer = np.broadcast_shapes(*map(tuple, others))
+
     def whole(tensor: Tensor) -> Tensor:
         extent = tensor.shape[dim]
         return RECORDED["broadcast_to"](tensor, (*outer[:dim], extent, *outer[dim:]))  # type: ignore[no-any-return]
@@ -247,17 +248,21 @@ def nan_to_num(
     return array
 
 
-def real(val: Any) -> ndarray:
-    """The real part: a view of complex arrays, else the array itself."""
+def real(val: Any) -> Any:
+    """The real part: a copy of complex arrays', else the array itself."""
+    if isinstance(val, NUMBERS):
+        return val.real
     array = asarray(val)
-    return wrap(RECORDED["real"](array._tensor)) if array.dtype.kind == "c" else array
+    return wrap(array._tensor.real) if array.dtype.kind == "c" else array
 
 
-def imag(val: Any) -> ndarray:
-    """The imaginary part: a view of complex arrays, else zeros."""
+def imag(val: Any) -> Any:
+    """The imaginary part: a copy of complex arrays', else zeros."""
+    if isinstance(val, NUMBERS):
+        return val.imag
     array = asarray(val)
     if array.dtype.kind == "c":
-        return wrap(RECORDED["imag"](array._tensor))
+        return wrap(array._tensor.imag)
     return wrap(RECORDED["zeros_like"](array._tensor))
 
 
@@ -270,7 +275,7 @@ def angle(z: Any, deg: bool = False) -> ndarray:
 
 def isreal(x: Any) -> ndarray:
     """Where the imaginary part is zero."""
-    return imag(x) == 0  # type: ignore[return-value]
+    return imag(asarray(x)) == 0  # type: ignore[no-any-return]
 
 
 def fix(x: Any, out: Any = None) -> Any:

@@ -80,9 +80,7 @@ class ufunc:
         kinds, result = self._loop(operands)
         if self.nin == 2:
             _check_shapes(*operands)
-        given = [
-            self._argument(o, kind, self._numbers) for o, kind in zip(operands, kinds)
-        ]
+        given = [self._argument(o, kind, self._numbers) for o, kind in zip(operands, kinds)]
         made = computed(self._compute(*given), result)
         if out is None and where is True:
             return made

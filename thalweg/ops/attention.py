@@ -221,7 +221,7 @@ _dropout_calls.no_twin = (  # type: ignore[attr-defined]
 )
 
 
-@function("attention_with_dropout", random=True, out=False, calls=_dropout_calls)
+@function("attention_with_dropout", public=False, random=True, out=False, calls=_dropout_calls)
 def attention_with_dropout(
     query: Value,
     key: Value,

@@ -90,6 +90,15 @@ class Dot(Primitive):
             ((3, 4), (4, 3), "ij,ji->"),
         ]:  # fmt: skip
             yield Sample((rng.normal(size=a), rng.normal(size=b)), {"spec": spec})
+        x, y = rng.normal(size=(3, 4)), rng.normal(size=(5, 2))
+        for other, spec, fragment in [
+            (y, "mk,kn->mn", "'k' is 4 in one and 5 in the other"),
+            (y, "mk,k->m", "does not fit operands"),
+            (y, "mk,ln->mn", "not a contraction of two operands"),
+        ]:
+            yield Sample((x, other), {"spec": spec}, error=(ShapeError, fragment))
+        wrong = (DTypeError, "to have the same dtype")
+        yield Sample((x, x.astype(np.float32)), {"spec": "mk,nk->mn"}, error=wrong)
 
     def vjp(self, node: Node, g: Value) -> Grads:
         left, right, result = parse_spec(node.attrs["spec"])

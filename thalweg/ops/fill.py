@@ -146,13 +146,13 @@ def _new_calls() -> Iterator[Call]:
     yield Call((np.ones(2, np.int32), [4]), {"dtype": float32})
 
 
-@function("new_zeros", method=True, calls=_new_calls)
+@function("new_zeros", public=False, method=True, calls=_new_calls)
 def new_zeros(input: Value, *size: Any, dtype: DType | None = None) -> Value:
     """Zeros of the given size in the dtype of ``input``."""
     return constant(0, dtype or input.dtype, read_size("new_zeros", size))
 
 
-@function("new_ones", method=True, calls=_new_calls)
+@function("new_ones", public=False, method=True, calls=_new_calls)
 def new_ones(input: Value, *size: Any, dtype: DType | None = None) -> Value:
     """Ones of the given size in the dtype of ``input``."""
     return constant(1, dtype or input.dtype, read_size("new_ones", size))
@@ -163,7 +163,7 @@ def _new_empty_calls() -> Iterator[Call]:
     yield Call((np.ones(2, np.int32), [0]), {"dtype": float32})
 
 
-@function("new_empty", method=True, calls=_new_empty_calls)
+@function("new_empty", public=False, method=True, calls=_new_empty_calls)
 def new_empty(input: Value, *size: Any, dtype: DType | None = None) -> Value:
     """A tensor of the given size whose contents are not promised (here: zeros)."""
     return constant(0, dtype or input.dtype, read_size("new_empty", size))
@@ -174,7 +174,7 @@ def _new_full_calls() -> Iterator[Call]:
     yield Call((np.ones(2, np.int64), (2,), 3.0), {"dtype": float32})
 
 
-@function("new_full", method=True, calls=_new_full_calls)
+@function("new_full", public=False, method=True, calls=_new_full_calls)
 def new_full(
     input: Value, size: Sequence[int], fill_value: Scalar | Value, *, dtype: DType | None = None
 ) -> Value:

@@ -40,7 +40,8 @@ class Function:
     `ops.random.Stream`, which the caller of the public function does not see; ``host`` functions
     have results whose shape depends on data: they take and return NumPy arrays and have no
     gradient; ``operators`` are the dunder methods it implements,
-    as ('__add__', '__radd__'); ``aliases`` further public names.
+    as ('__add__', '__radd__'); ``aliases`` further public names. What is not ``public`` is a
+    method only, or a part of other functions: no module shows it under its name.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Function:
     host: bool = False
     calls: Callable[[], Iterable[Call]] | None = None
     composite: Composite | None = None
+    public: bool = True
 
     @property
     def signature(self) -> inspect.Signature:
@@ -62,6 +64,10 @@ class Function:
 
 
 FUNCTIONS: dict[str, Function] = {}
+
+# Called with every function registered from then on: how layers above learn of an op that is
+# defined after they were imported.
+listeners: list[Callable[[Function], object]] = []
 
 
 def function(
@@ -76,6 +82,7 @@ def function(
     random: bool = False,
     host: bool = False,
     calls: Callable[[], Iterable[Call]] | None = None,
+    public: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a public function (see `Function` for the fields). Returns it unchanged."""
 
@@ -88,8 +95,10 @@ def function(
         composite_op = impl if isinstance(impl, Composite) else None
         FUNCTIONS[name] = Function(
             name, impl, method_name, inplace, view, operators, aliases, out, random, host, calls,
-            composite_op,
+            composite_op, public,
         )  # fmt: skip
+        for listener in listeners:
+            listener(FUNCTIONS[name])
         return impl
 
     return register
@@ -169,11 +178,11 @@ def composite(
     op: str = "",
     vjp: Callable[[Node, Any], Grads] | None = None,
     onnx: Any = THROUGH_BODY,
-    **public: Any,
+    **options: Any,
 ) -> Callable[[Callable[..., Any]], Composite]:
     """Register a body of ops as a composite op and public function ``name``.
 
-    ``op`` names the node (default: the last part of ``name``); ``public`` are the keyword
+    ``op`` names the node (default: the last part of ``name``); ``options`` are the keyword
     arguments of `function`.
     """
 
@@ -183,7 +192,7 @@ def composite(
             raise TypeError(f"composite {op_name!r} is already defined")
         made = Composite(op_name, body, vjp, onnx)
         COMPOSITES[op_name] = made
-        function(name, **public)(made)
+        function(name, **options)(made)
         return made
 
     return register
@@ -207,4 +216,5 @@ __all__ = [
     "body_of",
     "composite",
     "function",
+    "listeners",
 ]  # fmt: skip

@@ -220,7 +220,7 @@ def _repeat_calls() -> Iterator[Call]:
     yield Call((x, (2,)), error=(RuntimeError, "Number of dimensions of repeat dims"))
 
 
-@function("repeat", method=True, out=False, calls=_repeat_calls)
+@function("repeat", public=False, method=True, out=False, calls=_repeat_calls)
 def repeat(input: Value, *repeats: Any) -> Value:
     """The tensor laid side by side ``repeats`` times per dimension; leading ones may be added."""
     counts = sequence_of_ints(repeats, None, "repeat")

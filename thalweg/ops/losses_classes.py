@@ -55,7 +55,7 @@ def _pick_calls() -> Iterator[Call]:
 _pick_calls.no_twin = "the selection within nn.functional.nll_loss"  # type: ignore[attr-defined]
 
 
-@composite("pick_class", vjp=_pick_vjp, out=False, calls=_pick_calls)
+@composite("pick_class", public=False, vjp=_pick_vjp, out=False, calls=_pick_calls)
 def pick_class(input: Value, index: Value, dim: int) -> Value:
     """``input`` at the positions ``index`` along ``dim``, which the result lacks.
 

@@ -48,7 +48,7 @@ def _term_calls() -> Iterator[Call]:
 _term_calls.no_twin = "the terms of nn.functional.binary_cross_entropy"  # type: ignore[attr-defined]
 
 
-@composite("bce_terms", vjp=_bce_vjp, out=False, calls=_term_calls)
+@composite("bce_terms", public=False, vjp=_bce_vjp, out=False, calls=_term_calls)
 def _bce_terms(p: Value, t: Value) -> Value:
     """-(t log p + (1 - t) log(1 - p)) with logarithms of at least -100."""
     least = constant(-100.0, p.dtype, p.shape)

@@ -43,7 +43,7 @@ def _renorm_calls() -> Iterator[Call]:
 _renorm_calls.no_twin = "PyTorch has it in place only"  # type: ignore[attr-defined]
 
 
-@function("embedding_renorm", out=False, calls=_renorm_calls)
+@function("embedding_renorm", public=False, out=False, calls=_renorm_calls)
 def embedding_renorm(
     weight: Value, indices: Value, max_norm: float, norm_type: float = 2.0
 ) -> Value:
@@ -71,7 +71,9 @@ def _frequency_calls() -> Iterator[Call]:
 _frequency_calls.no_twin = "scale_grad_by_freq of the embeddings"  # type: ignore[attr-defined]
 
 
-@composite("gradient_by_frequency", vjp=_frequency_vjp, out=False, calls=_frequency_calls)
+@composite(
+    "gradient_by_frequency", public=False, vjp=_frequency_vjp, out=False, calls=_frequency_calls
+)
 def gradient_by_frequency(rows: Value, at: Value, total: int) -> Value:
     """``rows`` (n, d), whose gradient is divided by how often the row's position occurs in ``at``
     (n), of ``total`` positions."""

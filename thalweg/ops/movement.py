@@ -47,13 +47,18 @@ def reducible(node: Node, partial: Partial) -> bool:
     return category != "complex" or partial.op in ("sum", "prod")
 
 
-def arange_samples(*cases: tuple[Shape, dict[str, Any]]) -> Any:
-    """Samples on distinct numbers 0, 1, 2…, one per (shape, attributes)."""
+def arange_samples(
+    *cases: tuple[Shape, dict[str, Any]], fails: Sequence[tuple[Shape, dict[str, Any], str]] = ()
+) -> Any:
+    """Samples on distinct numbers 0, 1, 2…, one per (shape, attributes); those of ``fails`` raise
+    a ShapeError with the fragment given."""
 
     def make() -> Iterator[Sample]:
-        for shape, attrs in cases:
+        for shape, attrs, *fragment in (*cases, *fails):
             count = int(np.prod(shape))
-            yield Sample((np.arange(count, dtype=np.float64).reshape(shape),), attrs)
+            array = np.arange(count, dtype=np.float64).reshape(shape)
+            error = (ShapeError, fragment[0]) if fragment else None
+            yield Sample((array,), attrs, error=error)
 
     return make
 
@@ -88,6 +93,7 @@ class Reshape(View):
         ((3, 4), {"shape": (4, 3)}), ((2, 3, 4), {"shape": (6, 4)}), ((), {"shape": (1, 1)}),
         ((6,), {"shape": (2, 3)}), ((0, 3), {"shape": (3, 0)}), ((4, 1), {"shape": (4,)}),
         ((2, 2, 3), {"shape": (4, 3, 1)}), ((6, 4), {"shape": (2, 3, 4)}),
+        fails=[((3, 4), {"shape": (5, 2)}, "is invalid for input of size 12")],
     )  # fmt: skip
     lower: Any = Declined("a view: folded into the index maps of its consumers")
 
@@ -199,6 +205,7 @@ class Permute(View):
     samples = arange_samples(
         ((3, 4), {"dims": (1, 0)}), ((2, 3, 4), {"dims": (2, 0, 1)}), ((), {"dims": ()}),
         ((0, 2), {"dims": (1, 0)}), ((5,), {"dims": (0,)}),
+        fails=[((3, 4), {"dims": (1, 1)}, "a permutation of 2 dimensions")],
     )  # fmt: skip
     lower: Any = Declined("a view: folded into the index maps of its consumers")
 
@@ -245,6 +252,7 @@ class Expand(View):
     samples = arange_samples(
         ((3, 1), {"shape": (3, 4)}), ((1, 1), {"shape": (2, 3)}), ((), {"shape": ()}),
         ((1,), {"shape": (0,)}), ((2, 1, 3), {"shape": (2, 5, 3)}),
+        fails=[((3, 2), {"shape": (3, 4)}, "cannot expand [3, 2]")],
     )  # fmt: skip
     lower: Any = Declined("a view: folded into the index maps of its consumers")
 

@@ -66,7 +66,7 @@ def _part_calls() -> Iterator[Call]:
 _part_calls.no_twin = "the part that the normalisations share"  # type: ignore[attr-defined]
 
 
-@composite("standardize", vjp=_standardize_vjp, out=False, calls=_part_calls)
+@composite("standardize", public=False, vjp=_standardize_vjp, out=False, calls=_part_calls)
 def standardize(x: Value, dims: Dims, eps: float) -> Three:
     """((x - mean) / sqrt(var + eps), mean, var) over ``dims``; var is divided by n, not n - 1."""
     n = float(extent(x.shape, dims))
@@ -83,7 +83,7 @@ def _rms_vjp(node: Node, g: Value) -> Grads:
     return (scale * (g - y * spread_mean(g * y, dims)),)
 
 
-@composite("rms_scale", vjp=_rms_vjp, out=False, calls=_part_calls)
+@composite("rms_scale", public=False, vjp=_rms_vjp, out=False, calls=_part_calls)
 def rms_scale(x: Value, dims: Dims, eps: float) -> Value:
     """x / sqrt(mean(x²) + eps) over ``dims``."""
     return x * public.rsqrt(spread_mean(x * x, dims) + eps)  # type: ignore[no-any-return]
@@ -315,8 +315,8 @@ _batch_calls.no_twin = "the pure part of nn.functional.batch_norm"  # type: igno
 
 
 @composite(
-    "batch_norm_train", onnx={"op": "BatchNormalization", "attrs": {"training_mode": 1}},
-    out=False, calls=_batch_calls,
+    "batch_norm_train", public=False, out=False, calls=_batch_calls,
+    onnx={"op": "BatchNormalization", "attrs": {"training_mode": 1}},
 )  # fmt: skip
 def batch_norm_train(
     input: Value, weight: Value | None, bias: Value | None, eps: float = 1e-5
@@ -349,7 +349,9 @@ def _eval_calls() -> Iterator[Call]:
 _eval_calls.no_twin = "the pure part of nn.functional.batch_norm"  # type: ignore[attr-defined]
 
 
-@composite("batch_norm_eval", onnx={"op": "BatchNormalization"}, out=False, calls=_eval_calls)
+@composite(
+    "batch_norm_eval", public=False, onnx={"op": "BatchNormalization"}, out=False, calls=_eval_calls
+)
 def batch_norm_eval(
     input: Value,
     running_mean: Value,
@@ -385,7 +387,11 @@ _instance_calls.no_twin = "the pure part of nn.functional.instance_norm"  # type
 
 
 @composite(
-    "instance_norm_train", onnx={"op": "InstanceNormalization"}, out=False, calls=_instance_calls
+    "instance_norm_train",
+    public=False,
+    onnx={"op": "InstanceNormalization"},
+    out=False,
+    calls=_instance_calls,
 )
 def instance_norm_train(
     input: Value, weight: Value | None, bias: Value | None, eps: float = 1e-5

@@ -215,7 +215,7 @@ def _below(rng: Stream, shape: Shape, p: Value | float) -> Value:
 # The in-place samplers: each returns new contents for a tensor of the operand's shape and dtype.
 
 
-@function("uniform", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+@function("uniform", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS)
 def uniform(input: Value, from_: float = 0.0, to: float = 1.0, *, rng: Stream) -> Value:
     """Uniform numbers in [from, to) in the shape and dtype of ``input``."""
     if from_ > to:
@@ -266,7 +266,9 @@ def _open_unit(rng: Stream, input: Value) -> Value:
     return (cast(rng.bits(input.shape), float32) + 0.5) * 2.0**-32
 
 
-@function("exponential", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+@function(
+    "exponential", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS
+)
 def exponential(input: Value, lambd: float = 1.0, *, rng: Stream) -> Value:
     """Exponential numbers of rate ``lambd`` in the shape and dtype of ``input``."""
     if lambd <= 0:
@@ -275,7 +277,7 @@ def exponential(input: Value, lambd: float = 1.0, *, rng: Stream) -> Value:
     return cast(ops.log(_open_unit(rng, input)) * (-1.0 / lambd), input.dtype)
 
 
-@function("geometric", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+@function("geometric", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS)
 def geometric(input: Value, p: float, *, rng: Stream) -> Value:
     """How many trials of success probability ``p`` until the first success: 1, 2, ..."""
     if not 0 < p < 1:
@@ -284,7 +286,9 @@ def geometric(input: Value, p: float, *, rng: Stream) -> Value:
     return cast(ops.maximum(trials, constant(1, trials.dtype, trials.shape)), input.dtype)
 
 
-@function("log_normal", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+@function(
+    "log_normal", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS
+)
 def log_normal(input: Value, mean: float = 1.0, std: float = 2.0, *, rng: Stream) -> Value:
     """The exponential of normal numbers in the shape and dtype of ``input``."""
     if std <= 0:
@@ -292,7 +296,7 @@ def log_normal(input: Value, mean: float = 1.0, std: float = 2.0, *, rng: Stream
     return ops.exp(standard_normal(rng, input.shape, input.dtype) * std + mean)  # type: ignore[no-any-return]
 
 
-@function("cauchy", method=True, inplace=True, random=True, out=False, calls=DRAWS)
+@function("cauchy", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS)
 def cauchy(input: Value, median: float = 0.0, sigma: float = 1.0, *, rng: Stream) -> Value:
     """Cauchy numbers around ``median`` in the shape and dtype of ``input``."""
     if sigma <= 0:

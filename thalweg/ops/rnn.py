@@ -82,7 +82,7 @@ _NONLINEAR: dict[str, Callable[[Value], Value]] = {
 _NO_COUNTERPART: Any = Declined("PyTorch has no function of this form; layers are compared instead")
 
 
-@composite("lstm_layer", calls=_NO_COUNTERPART)
+@composite("lstm_layer", public=False, calls=_NO_COUNTERPART)
 def lstm_layer(
     x_TBI: Value, h0: Value, c0: Value, w_ih: Value, w_hh: Value, b_ih: Bias = None,
     b_hh: Bias = None, reverse: bool = False,
@@ -104,7 +104,7 @@ def lstm_layer(
     return y, h, c
 
 
-@composite("gru_layer", calls=_NO_COUNTERPART)
+@composite("gru_layer", public=False, calls=_NO_COUNTERPART)
 def gru_layer(
     x_TBI: Value, h0: Value, w_ih: Value, w_hh: Value, b_ih: Bias = None, b_hh: Bias = None,
     reverse: bool = False,
@@ -126,7 +126,7 @@ def gru_layer(
     return y, h
 
 
-@composite("rnn_layer", calls=_NO_COUNTERPART)
+@composite("rnn_layer", public=False, calls=_NO_COUNTERPART)
 def rnn_layer(
     x_TBI: Value, h0: Value, w_ih: Value, w_hh: Value, b_ih: Bias = None, b_hh: Bias = None,
     reverse: bool = False, nonlinearity: str = "tanh",

@@ -65,7 +65,7 @@ def reshape(input: Value, *args: Any, shape: Sequence[int] | None = None) -> Val
     )
 
 
-@function("view", method=True, view=True, out=False, calls=_reshape_calls)
+@function("view", public=False, method=True, view=True, out=False, calls=_reshape_calls)
 def view(input: Value, *args: Any, size: Sequence[int] | None = None) -> Value:
     """As `reshape`, for shapes that can share storage."""
     return to_shape(input, resolve_shape(sequence_of_ints(args, size, "view"), input.type.numel))
@@ -75,13 +75,13 @@ def _as_calls() -> Iterator[Call]:
     yield Call((_example(2, 6), _example(3, 4)))
 
 
-@function("view_as", method=True, view=True, out=False, calls=_as_calls)
+@function("view_as", public=False, method=True, view=True, out=False, calls=_as_calls)
 def view_as(input: Value, other: Value) -> Value:
     """``view(other.shape)``."""
     return view(input, other.shape)  # type: ignore[no-any-return]
 
 
-@function("reshape_as", method=True, view=True, out=False, calls=_as_calls)
+@function("reshape_as", public=False, method=True, view=True, out=False, calls=_as_calls)
 def reshape_as(input: Value, other: Value) -> Value:
     """``reshape(other.shape)``."""
     return reshape(input, other.shape)  # type: ignore[no-any-return]
@@ -255,7 +255,7 @@ def _expand_calls() -> Iterator[Call]:
     yield Call((x, (2, 4)), error=(RuntimeError, "must match the existing size"))
 
 
-@function("expand", method=True, view=True, out=False, calls=_expand_calls)
+@function("expand", public=False, method=True, view=True, out=False, calls=_expand_calls)
 def expand(
     input: Value, *args: Any, size: Sequence[int] | None = None, implicit: bool = False
 ) -> Value:
@@ -300,7 +300,7 @@ def _expand_as_calls() -> Iterator[Call]:
     yield Call((_example(3, 1), _example(2, 3, 4)))
 
 
-@function("expand_as", method=True, view=True, out=False, calls=_expand_as_calls)
+@function("expand_as", public=False, method=True, view=True, out=False, calls=_expand_as_calls)
 def expand_as(input: Value, other: Value) -> Value:
     """``expand(other.shape)``."""
     return _expanded(input, other.shape)
@@ -391,7 +391,7 @@ def _unfold_calls() -> Iterator[Call]:
     yield Call((_example(4), 0, 5, 1), error=(RuntimeError, "maximum size for tensor"))
 
 
-@function("unfold", method=True, view=True, out=False, calls=_unfold_calls)
+@function("unfold", public=False, method=True, view=True, out=False, calls=_unfold_calls)
 def unfold(input: Value, dimension: int, size: int, step: int) -> Value:
     """Windows of ``size`` elements every ``step`` along a dimension, in a new last dimension."""
     dim = normalize_dim(dimension, input.ndim)

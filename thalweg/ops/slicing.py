@@ -341,6 +341,7 @@ class Flip(Primitive):
     samples = arange_samples(
         ((3, 4), {"dims": (1,)}), ((2, 3, 4), {"dims": (0, 2)}), ((), {"dims": ()}),
         ((0, 2), {"dims": (0,)}), ((5,), {"dims": (0,)}),
+        fails=[((3, 4), {"dims": (1, 0)}, "expected sorted dimensions")],
     )  # fmt: skip
     lower: Any = Declined("an index map folded into its consumers")
 

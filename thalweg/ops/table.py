@@ -71,6 +71,8 @@ def forms(function: Function) -> list[str]:
 def _function_row(function: Function) -> Row:
     traits = ("view", "random", "host")
     given = tuple(t for t in traits if getattr(function, t))
+    if not function.public:
+        given += ("method" if function.method else "internal",)
     declined = {}
     if isinstance(function.calls, Declined):
         declined["calls"] = str(function.calls)

@@ -53,7 +53,7 @@ def fill(input: Value, value: Operand) -> Value:
     return constant(value, input.dtype, input.shape)
 
 
-@function("zero", method="zero", inplace=True, calls=_one)
+@function("zero", public=False, method="zero", inplace=True, calls=_one)
 def zero(input: Value) -> Value:
     """Zeros like ``input``."""
     return constant(0, input.dtype, input.shape)
@@ -67,7 +67,7 @@ def _copies() -> Iterator[Call]:
     yield Call((np.zeros((2,)), np.zeros((3,))), error=(RuntimeError, "must match"))
 
 
-@function("copy", method="copy", inplace=True, calls=_copies)
+@function("copy", public=False, method="copy", inplace=True, calls=_copies)
 def copy(input: Value, src: Value, non_blocking: bool = False) -> Value:
     """``src`` broadcast to the shape of ``input``, in its dtype."""
     if broadcast_shapes(input.shape, src.shape, op="copy_") != input.shape:
@@ -91,13 +91,13 @@ _casts.no_twin = "PyTorch reaches casts through Tensor.to"  # type: ignore[attr-
 _aliases.no_twin = "PyTorch has no public function for an alias"  # type: ignore[attr-defined]
 
 
-@function("to_dtype", calls=_casts)
+@function("to_dtype", public=False, calls=_casts)
 def to_dtype(input: Value, dtype: Any) -> Value:
     """``input`` as ``dtype`` (what ``Tensor.to`` records)."""
     return cast(input, dtype)
 
 
-@function("alias", view=True, calls=_aliases)
+@function("alias", public=False, view=True, calls=_aliases)
 def alias(input: Value) -> Value:
     """A view of all of ``input``: a second handle on the same storage."""
     return ops.reshape(input, shape=input.shape)  # type: ignore[no-any-return]

@@ -39,6 +39,7 @@ class Diagonal(View):
         ((3, 2, 3), {"offset": 1, "dim1": 2, "dim2": 0}),
         ((0, 2), {"offset": 0, "dim1": 0, "dim2": 1}),
         ((2, 2), {"offset": 5, "dim1": 0, "dim2": 1}),
+        fails=[((2, 2), {"offset": 0, "dim1": 1, "dim2": 1}, "cannot be identical")],
     )
 
     def infer(self, x: TensorType, offset: int, dim1: int, dim2: int) -> TensorType:

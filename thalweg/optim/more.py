@@ -323,10 +323,10 @@ class Rprop(Optimizer):
         g = -grad if static else grad
         agreement = g * state[0]
         zero = constant(0.0, g.dtype, g.shape)
-        kept, turned = ops.gt(agreement, zero), ops.lt(agreement, zero)
+        kept, turned = ops.lt(zero, agreement), ops.lt(agreement, zero)
         factor = where(kept, up, where(turned, down, constant(1.0, g.dtype)))
         size = state[1] * factor
         size = where(ops.lt(size, zero + least), least, size)
-        size = where(ops.gt(size, zero + most), most, size)
+        size = where(ops.lt(zero + most, size), most, size)
         g = where(turned, zero, g)
         return param - ops.sign(g) * size, g, size

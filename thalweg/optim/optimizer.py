@@ -25,7 +25,7 @@ from ..tensor.autograd import RemovableHandle
 from ..tensor.flush import flush
 from ..tensor.modes import enable_grad
 from ..tensor.region import fused_update
-from .values import loaded, plain, row_rule, scalar, split_names
+from .values import loaded, plain, row_rule, scalar, split_names, stand_ins, write_back
 
 
 class _Required:
@@ -261,15 +261,13 @@ class Optimizer:
         rule = row_rule(self.rule)
         for (step, fresh, _), rows in batches.items():
             static = self.static(options, step, fresh)
+            copies = stand_ins(rows, writes)
             # The class is part of the key: two of the same name may have different rules.
             fused_update(
                 type(self).__name__, rule, rows, writes, self.numbers(options, step),
                 (type(self), static, tuple(slots)),
             )  # fmt: skip
-            if self.counts_steps:
-                count = scalar(step)
-                for row in rows:
-                    self.state[row[0]]["step"] = count
+            write_back(copies)
 
     def _batches(
         self, params: Sequence[Tensor], slots: dict[str, float]
@@ -279,6 +277,7 @@ class Optimizer:
         batches: dict[tuple[int, bool, int], list[list[Tensor]]] = {}
         steps = self._steps
         times: dict[Tensor, int] = {}
+        counts: dict[int, Tensor] = {}
         for param in params:
             extra = param._extra
             if extra is None or extra.grad is None:
@@ -286,10 +285,10 @@ class Optimizer:
             state = self.state[param] if slots or self.counts_steps else {}
             step = 0
             if self.counts_steps:
-                if "step" not in state:
-                    steps[param] = 0
-                    state["step"] = scalar(0)
-                steps[param] = step = steps[param] + 1
+                steps[param] = step = steps[param] + 1 if "step" in state else 1
+                if step not in counts:
+                    counts[step] = scalar(step)
+                state["step"] = counts[step]
             fresh = False
             for name, initial in slots.items():
                 if state.get(name) is None:
@@ -303,7 +302,10 @@ class Optimizer:
     def _initial(self, name: str, value: float, param: Tensor) -> Tensor:
         if name in self.scalar_slots:
             return scalar(value)
-        return Tensor._from_array(np.full(param._meta.shape, value, param._meta.dtype.np))
+        dtype = param._meta.dtype
+        # The rule sees a complex number as two, and each begins with the value.
+        number = complex(value, value) if dtype.is_complex else value
+        return Tensor._from_array(np.full(param._meta.shape, number, dtype.np))
 
     # ---- hooks
 
@@ -363,9 +365,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """State and groups in PyTorch's layout: parameters are numbered over all groups."""
         self._run_state_hooks("before saving")
-        number: dict[Any, int] = {}
-        for param in self._all_params():
-            number.setdefault(param, len(number))
+        number: dict[Any, int] = {p: i for i, p in enumerate(self._all_params())}
         groups = []
         for group in self.param_groups:
             packed = {k: v for k, v in group.items() if k != "params"}

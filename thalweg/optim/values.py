@@ -13,6 +13,7 @@ from ..ir.node import Value
 from ..ops.arithmetic import cast
 from ..ops.complex_ops import view_as_complex, view_as_real
 from ..tensor import Tensor
+from ..tensor.modes import no_grad
 
 
 def plain(group: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +57,28 @@ def _like(value: Value, before: Value) -> Value:
     if before.dtype.is_complex and not value.dtype.is_complex:
         value = view_as_complex(value)
     return cast(value, before.dtype)
+
+
+def stand_ins(rows: list[list[Tensor]], writes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """Put copies in the place of tensors that are only written element by element: views, and
+    tensors that share their memory with a NumPy array. The pairs of a tensor and its copy."""
+    pairs = []
+    for row in rows:
+        for column in writes:
+            extra = row[column]._extra
+            if extra is not None and (extra.base is not None or extra.exported is not None):
+                copy = row[column].detach().clone()
+                pairs.append((row[column], copy))
+                row[column] = copy
+    return pairs
+
+
+def write_back(pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """Give tensors the values of their `stand_ins`."""
+    if pairs:
+        with no_grad():
+            for tensor, copy in pairs:
+                tensor.copy_(copy)
 
 
 def loaded(value: Any, dtype: DType | None = None) -> Any:

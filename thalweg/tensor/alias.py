@@ -29,8 +29,26 @@ from .tensor import Extra, Tensor
 from .trace import Chain, Meta, State, Trace, bind_leaf, local, transition, trie
 
 
-# References to an exported array that nobody outside holds: its Extra, its buffer, the count.
-_UNSHARED = 3
+def _unshared(tensor: Tensor, exported: Any) -> bool:
+    """Whether nobody outside can reach the memory of an exported array any more. Views of other
+    arrays always count as shared: who holds those cannot be seen."""
+    own = tensor._buffer is not None and tensor._buffer._array is exported
+    # Held by the Extra, by this frame and its caller's argument, by `getrefcount`, by the buffer.
+    return exported.base is None and sys.getrefcount(exported) <= _HELD + own
+
+
+def _held() -> int:
+    """What `_unshared` counts for an array that only one attribute holds."""
+    holder = Extra()
+    holder.exported = np.zeros(0)
+
+    def seen(_: Any, exported: Any) -> int:
+        return sys.getrefcount(exported)
+
+    return seen(None, holder.exported)
+
+
+_HELD = _held()
 
 
 def bind(trace: Trace, tensor: Tensor) -> int:
@@ -43,8 +61,28 @@ def bind(trace: Trace, tensor: Tensor) -> int:
         return _bind_view(trace, tensor, extra, extra.base)
     if tensor._trace is trace:
         return tensor._slot
+    if extra is not None and extra.exported is not None:
+        return _bind_exported(trace, tensor, extra)
     _enter(trace, tensor, extra)
     tensor._trace = trace
+    return tensor._slot
+
+
+def _bind_exported(trace: Trace, tensor: Tensor, extra: Extra) -> int:
+    """`bind` for a tensor that shares its memory with an array. The user may change the array at
+    any time, so what is recorded is a copy, made anew whenever the array differs from the last;
+    and as `_trace` is not set, every use comes by here."""
+    exported: Any = extra.exported
+    if _unshared(tensor, exported):
+        extra.exported = None
+        return bind(trace, tensor)
+    if extra.trace is trace and tensor._buffer is not None:
+        last = tensor._buffer.get()
+        if last is not exported and last.tobytes() == exported.tobytes():
+            return tensor._slot
+    tensor._buffer = Buffer(exported.copy())
+    _enter(trace, tensor, extra)
+    extra.trace = trace
     return tensor._slot
 
 
@@ -52,12 +90,6 @@ def _enter(trace: Trace, tensor: Tensor, extra: Extra | None) -> None:
     if tensor._buffer is None:
         compute_foreign(tensor)
         extra = tensor._extra
-    if extra is not None and extra.exported is not None:
-        if sys.getrefcount(extra.exported) <= _UNSHARED:
-            extra.exported = None
-        else:
-            # The user may change the array at any time; recording must see today's values.
-            tensor._buffer = Buffer(extra.exported.copy())
     bind_leaf(trace, tensor, tensor._meta.key())
     if extra is not None and extra.history is not None and not tensor._meta.is_leaf:
         trace.boundaries[tensor._meta.value] = HistoryPoint(tensor._slot, *extra.history)
@@ -78,7 +110,8 @@ def _bind_view(
             "views to be modified inplace. You should replace the inplace operation by an "
             "out-of-place one."
         )
-    if extra.seen == version:
+    exported = base._extra is not None and base._extra.exported is not None
+    if extra.seen == version and not exported:
         if extra.trace is not trace:
             _enter(trace, tensor, extra)
             extra.trace = trace
@@ -105,6 +138,11 @@ def realise(tensor: Tensor) -> Buffer:
     """The buffer of the tensor's current value, flushing the trace if it is pending."""
     extra = tensor._extra
     if extra is not None:
+        if extra.base is not None and extra.base._ensure_extra().exported is not None:
+            array = realise(extra.base).get()
+            for op, attrs in extra.chain:
+                array = op.reference(array, **dict(attrs))
+            return Buffer(array)
         if extra.base is not None and extra.seen != extra.base._ensure_extra().version:
             _bind_view(local.trace, tensor, extra, extra.base, reading=True)
         elif extra.exported is not None and tensor._buffer is not None:
@@ -296,13 +334,30 @@ def _title(value: Value) -> str:
     return names.get(value.dtype.name, value.dtype.name)
 
 
+def _reads(new: Value, old: Value, limit: int = 64) -> bool:
+    """Whether ``new`` was computed from ``old``; True when in doubt after ``limit`` nodes."""
+    seen = {new}
+    pending = [new]
+    while pending:
+        value = pending.pop()
+        if value is old:
+            return True
+        for operand in value.node.inputs:
+            if operand not in seen:
+                seen.add(operand)
+                pending.append(operand)
+        if len(seen) > limit:
+            return True
+    return False
+
+
 def kept_gradient(old: Meta, new: Value, detached: bool) -> Value:
     """``new`` as the value of a tensor whose place in autograd the write must not change: under
     `no_grad`, or through a detached view, leaves stay leaves and histories stay theirs."""
     if local.grad and not detached:
-        if old.requires_grad and not requires_grad(new):
-            # Nothing of the old value is left, but what is written to a tensor that requires
-            # gradients still does: they are zeros from here on.
+        if old.requires_grad and not _reads(new, old.value):
+            # Nothing of the old value is left, but a tensor that required gradients still does,
+            # and those of its old value are zeros rather than missing.
             never = constant(False, bool_, old.shape)
             return ops.where(never, old.value, new)  # type: ignore[no-any-return]
         return new

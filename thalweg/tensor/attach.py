@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.dtypes import BY_NAME
-from ..ops.function import FUNCTIONS, Function
+from ..ops.function import FUNCTIONS, Function, listeners
 from .alias import realise
 from .indexing import make_getitem, make_setitem
 from .methods import Methods, cast_method
@@ -88,6 +88,7 @@ def _install() -> None:
             setattr(Tensor, name, value)
     for function in list(FUNCTIONS.values()):
         attach(function)
+    listeners.append(attach)
     Tensor.__getitem__ = make_getitem()
     Tensor.__setitem__ = make_setitem()
     for name, dtype in (

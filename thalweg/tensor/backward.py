@@ -21,7 +21,7 @@ from .alias import bind
 from .flush import History, flush
 from .points import FunctionPoint, HistoryPoint, HookPoint, Point
 from .record import result
-from .residuals import Forward, forward_nodes, grad_sources
+from .residuals import Forward, canonical, forward_nodes, grad_sources
 from .tensor import Tensor
 from .trace import LeafKey, Trace, local, set_grad_mode, transition
 
@@ -222,7 +222,7 @@ class TraceSegment:
                 ends = [v for v in ends if v in set(asked) or v in set(at)]
             wrt = list(dict.fromkeys([*ends, *at, *asked]))
             through = set(asked) - set(at) - set(ends)
-            forbidden = Forbidden(values, before.path_overwritten(), before.path_freed())
+            forbidden = Forbidden(Forward(values), before.path_overwritten(), before.path_freed())
             grads = gradients(values, seeds, wrt, through, forbidden.check)
             kept.update(forbidden.kept)
             if not run.retain:
@@ -264,12 +264,12 @@ class Forbidden:
 
     def __init__(
         self,
-        outputs: Sequence[Value],
+        forward: Forward,
         overwritten: Mapping[Value, Value | None],
         freed: Collection[Value] = (),
     ) -> None:
-        self.forward = Forward(outputs)
-        self.overwritten = overwritten
+        self.forward = forward
+        self.overwritten = {canonical(v): (v, by) for v, by in overwritten.items()}
         self.freed = freed
         self.saved: set[Value] = set()
         self.kept: dict[Value, Value] = {}
@@ -284,9 +284,9 @@ class Forbidden:
         self.saved.update(node.outputs)
         if any(v in self.freed for v in node.outputs):
             raise AutogradError(FREED)
-        for value in read:
-            if value in self.overwritten:
-                by = self.overwritten[value]
+        for found in map(canonical, read):
+            if found in self.overwritten:
+                value, by = self.overwritten[found]
                 if by is value:
                     continue
                 if by is not None and _made_by(by, value, node):
@@ -304,7 +304,7 @@ class Forbidden:
 def _made_by(by: Value, old: Value, node: Node) -> bool:
     """Whether ``node`` is part of the in-place operation that replaced ``old`` with ``by``: such
     an operation may read what it overwrites."""
-    return node in forward_nodes([by]) and node not in forward_nodes([old])
+    return node in set(forward_nodes([by])) and node not in set(forward_nodes([old]))
 
 
 FREED = (
@@ -398,12 +398,13 @@ class HistorySegment:
             wrt = list(dict.fromkeys([*leaves, *points, *asked]))
             through = set(asked) - set(points) - set(leaves)
             overwritten = {**self.history.overwritten, **dict.fromkeys(written)}
-            forbidden = Forbidden(roots, overwritten)
+            forbidden = Forbidden(self.history.forward, overwritten)
             grads = gradients(roots, seeds, wrt, through, forbidden.check)
             found = [(v, g) for v, g in zip(wrt, grads) if g is not None]
             reached.extend(v for v, _ in found)
             here = {v: metas[s].value for v, s in zip(handles, saved)}
-            rebuilt = substitute([g for _, g in found], here)
+            merged = forbidden.forward.merge([g for _, g in found])
+            rebuilt = substitute(merged, here)
             return [finish(g, run.create) for g in rebuilt]
 
         state = transition(trace, key, "backward", build)

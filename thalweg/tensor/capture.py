@@ -167,7 +167,7 @@ class Traced:
         return (*self.inputs, *self.consts)
 
     def on(self, values: Sequence[Value], wanted: Sequence[Value]) -> tuple[Value, ...]:
-        """``wanted``, built over the graph's values, with ``values`` in the place of its sources."""
+        """``wanted``, built over the graph's values, with ``values`` in place of its sources."""
         return substitute(wanted, dict(zip(self.sources, values)))
 
     def note_random(self, scope: Scope) -> None:

@@ -14,10 +14,9 @@ from ..core.errors import ArgumentError, AutogradError, ShapeError
 from ..ir.graph import Graph, substitute
 from ..ir.node import Value, make_input
 from ..ir.types import TensorType
-from ..ops.arithmetic import cast
 from ..ops.link import ops
 from .capture import Traced, record, tensors_only, trace_function, type_of, user_errors
-from .random_keys import keys_for_steps
+from .random_keys import keys_for_runs, skip_runs
 from .tensor import Tensor
 from .tree import Structure, flatten, unflatten
 
@@ -37,19 +36,25 @@ def _trace(
     return trace_function(name, run, types)
 
 
-def _closed(traced: Sequence[Traced], taken: int) -> tuple[list[Graph], list[Tensor]]:
-    """The traced functions as graphs of the same inputs: the first ``taken`` arguments and, behind
-    them, whatever any of them captured."""
+def _shared(traced: Sequence[Traced]) -> tuple[list[Tensor], tuple[int, ...]]:
+    """What any of the functions captured, each once; and, for each capture, its place there."""
     captured = list({id(t): t for one in traced for t in one.captured}.values())
     place = {id(t): i for i, t in enumerate(captured)}
+    return captured, tuple(place[id(t)] for one in traced for t in one.captured)
+
+
+def _closed(
+    traced: Sequence[Traced], types: Types, captured: Types, places: Sequence[int]
+) -> list[Graph]:
+    """The functions as graphs of the same inputs: their arguments, then all that was captured."""
     graphs = []
+    rest = iter(places)
     for one in traced:
-        inputs = [make_input(v.type) for v in one.inputs[:taken]]
-        extra = [make_input(type_of(t)) for t in captured]
-        consts = [extra[place[id(t)]] for t in one.captured]
+        inputs, extra = [make_input(t) for t in types], [make_input(t) for t in captured]
+        consts = [extra[next(rest)] for _ in one.consts]
         outputs = substitute(one.outputs, dict(zip(one.sources, (*inputs, *consts))))
         graphs.append(Graph([*inputs, *extra], outputs))
-    return graphs, captured
+    return graphs
 
 
 def _same_types(name: str, what: str, given: Types, other: str, wanted: Types) -> None:
@@ -60,9 +65,7 @@ def _same_types(name: str, what: str, given: Types, other: str, wanted: Types) -
             raise ShapeError(f"{name}: tensor {i}: {what} {one}, but {other} {two}")
 
 
-def _same_structure(
-    name: str, what: str, given: Structure, other: str, wanted: Structure
-) -> None:
+def _same_structure(name: str, what: str, given: Structure, other: str, wanted: Structure) -> None:
     if given != wanted:
         raise ShapeError(f"{name}: {what} {given!r}, but {other} {wanted!r} (* is a tensor)")
 
@@ -98,20 +101,15 @@ def cond(
         "cond", "true_fn returns", [v.type for v in true.outputs],
         "false_fn", [v.type for v in false.outputs],
     )  # fmt: skip
-    graphs, captured = _closed([true, false], len(given))
+    captured, places = _shared([true, false])
+    extra = [type_of(t) for t in captured]
 
     def build(values: list[Value]) -> Sequence[Value]:
+        graphs = _closed([true, false], types, extra, places)
         return ops.cond(*values, true=graphs[0], false=graphs[1])  # type: ignore[no-any-return]
 
-    order = _captured_order([true, false], captured)
-    results = record("cond", (true.key, false.key, order), [pred, *given, *captured], build)
+    results = record("cond", (true.key, false.key, places), [pred, *given, *captured], build)
     return unflatten(shape, results)
-
-
-def _captured_order(traced: Sequence[Traced], captured: Sequence[Tensor]) -> tuple[int, ...]:
-    """Which captured tensors the functions share: part of what identifies their graphs."""
-    place = {id(t): i for i, t in enumerate(captured)}
-    return tuple(place[id(t)] for one in traced for t in one.captured)
 
 
 @user_errors
@@ -147,16 +145,17 @@ def while_loop(
             f"{name}: a random function would draw the same numbers in every step; draw them "
             "before the loop, or use scan"
         )
-    graphs, captured = _closed([test, body], len(given))
+    captured, places = _shared([test, body])
+    extra = [type_of(t) for t in captured]
 
     def build(values: list[Value]) -> Sequence[Value]:
+        graphs = _closed([test, body], types, extra, places)
         stopped = [ops.stop_gradient(v) for v in values]
         return ops.while_loop(  # type: ignore[no-any-return]
             *stopped, cond=graphs[0], body=graphs[1], num_carry=len(given)
         )
 
-    order = _captured_order([test, body], captured)
-    results = record(name, (test.key, body.key, order), [*given, *captured], build)
+    results = record(name, (test.key, body.key, places), [*given, *captured], build)
     return unflatten(structure, results)
 
 
@@ -190,49 +189,45 @@ def scan(
     types = [type_of(t) for t in first]
     parts = [type_of(t).with_shape(tuple(t.shape[1:])) for t in given]
 
-    def step(*handles: Tensor) -> tuple[Structure, list[Tensor]]:
+    def step(*handles: Tensor) -> tuple[Structure | None, list[Tensor]]:
         x = None if xs is None else unflatten(slices, handles[len(first) :])
         pair = combine_fn(unflatten(inside, handles[: len(first)]), x)
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ArgumentError("scan: expected combine_fn to return a pair (carry, y)")
-        (after, kind), (ys, shape) = flatten(pair[0]), flatten(pair[1])
+        after, kind = flatten(pair[0])
         _same_structure("scan", "combine_fn returns a carry", kind, "init is", inside)
-        if pair[1] is None:
-            ys = []
         after = tensors_only("scan", after, "carry")
-        _same_types("scan", "combine_fn returns a carry of", [type_of(t) for t in after],
-                    "init is", types)  # fmt: skip
-        return shape if pair[1] is not None else None, [*after, *tensors_only("scan", ys, "ys")]  # type: ignore[return-value]
+        returned = [type_of(t) for t in after]
+        _same_types("scan", "combine_fn returns a carry of", returned, "init is", types)
+        if pair[1] is None:
+            return None, after
+        ys, shape = flatten(pair[1])
+        return shape, [*after, *tensors_only("scan", ys, "ys")]
 
     shape, traced = trace_function("scan", step, [*types, *parts])
     count, last = len(first), len(first) + len(given)
-    keyed, plain = _split(traced)
-    inputs = [*traced.inputs, *keyed, *plain]
-    fresh = [make_input(v.type) for v in inputs]
-    body = Graph(fresh, substitute(traced.outputs, dict(zip(inputs, fresh))))
-    moved = tuple(traced.random.values())
+    blocks = sum(traced.random.values())
 
     def build(values: list[Value]) -> Sequence[Value]:
+        # Random states go into the body as slices: each step has one of its own.
+        keyed = [traced.consts[i] for i in traced.keys]
+        plain = [v for v in traced.consts if v not in set(keyed)]
+        inside_values = [*traced.inputs, *keyed, *plain]
+        fresh = [make_input(v.type) for v in inside_values]
+        body = Graph(fresh, substitute(traced.outputs, dict(zip(inside_values, fresh))))
         consts = dict(zip(traced.consts, values[last:]))
-        keys = [keys_for_steps(consts[v], steps, sum(moved)) for v in keyed]
+        keys = [keys_for_runs(consts[v], steps, blocks) for v in keyed]
         results = ops.scan(
             *values[:last], *keys, *(consts[v] for v in plain), body=body, num_carry=count,
             num_xs=len(given) + len(keys), length=steps, reverse=reverse,
         )  # fmt: skip
         return results[: len(body.outputs)]  # type: ignore[no-any-return]
 
-    key = (traced.key, count, steps, reverse, traced.keys, moved)
+    key = (traced.key, count, steps, reverse, traced.keys, blocks)
     results = record("scan", key, [*first, *given, *traced.captured], build)
-    for generator, blocks in traced.random.items():
-        generator.skip((steps - 1) * blocks)
+    skip_runs(traced.random, steps)
     ys = None if shape is None else unflatten(shape, results[count:])
     return unflatten(inside, results[:count]), ys
 
 
-def _split(traced: Traced) -> tuple[list[Value], list[Value]]:
-    """The captured values that are random states, and the others."""
-    keyed = [traced.consts[i] for i in traced.keys]
-    return keyed, [v for v in traced.consts if v not in set(keyed)]
-
-
-__all__ = ["cast", "cond", "scan", "while_loop"]
+__all__ = ["cond", "scan", "while_loop"]

@@ -11,9 +11,12 @@ import numpy as np
 from ..core.device import Device, require_available
 from ..core.dtypes import DType, bool_, default_complex_dtype, default_dtype, from_numpy as _dtype_of
 from ..core.dtypes import int64
+from ..core.promotion import promote_types
 from ..core.errors import ArgumentError, DTypeError, ValueRangeError, located
-from ..runtime.buffer import Array
+from ..ir.types import TensorType
+from ..runtime.buffer import Array, Buffer
 from .tensor import Tensor
+from .trace import LeafKey
 
 
 def infer_array(data: Any, dtype: DType | None) -> Array:
@@ -26,6 +29,8 @@ def infer_array(data: Any, dtype: DType | None) -> Array:
         return np.array(data).astype(kind.np)
     if hasattr(data, "__array__") and not isinstance(data, (Sequence, numbers.Number)):
         return infer_array(np.asarray(data), dtype)
+    if dtype is None:
+        dtype = _dtype_of_arrays(data)
     data = _plain(data)
     with np.errstate(all="ignore"):
         try:
@@ -40,7 +45,7 @@ def infer_array(data: Any, dtype: DType | None) -> Array:
         elif array.dtype == object and _all_integers(data):
             raise ValueRangeError("Overflow when unpacking long long: not an integer of 64 bits")
         else:
-            given = _first_leaf(data)
+            given = _odd_leaf(data)
             if not isinstance(given, (str, bytes, list, tuple)):
                 raise DTypeError(f"Could not infer dtype of {type(given).__name__}")
             raise ArgumentError(
@@ -48,7 +53,28 @@ def infer_array(data: Any, dtype: DType | None) -> Array:
             )
     if dtype is None:
         dtype = _inferred(array)
+    if array.dtype.kind == "c" and dtype.category in ("int", "float"):
+        raise ArgumentError(f"expected real numbers for {dtype}, got complex")
     return array.astype(dtype.np)
+
+
+def _dtype_of_arrays(data: Any) -> DType | None:
+    """The dtype of nested data that holds NumPy numbers, arrays or tensors, which keep theirs."""
+    if not isinstance(data, (list, tuple)) or not _holds_arrays(data):
+        return None
+    found: DType | None = None
+    for item in data:
+        kind = _dtype_of_arrays(item)
+        if kind is None:
+            kind = _dtype_of(infer_array(item, None).dtype)
+        found = kind if found is None else promote_types(found, kind)
+    return found
+
+
+def _holds_arrays(data: Any) -> bool:
+    if isinstance(data, (list, tuple)):
+        return any(map(_holds_arrays, data))
+    return isinstance(data, (np.ndarray, np.generic, Tensor))
 
 
 def _inferred(array: Array) -> DType:
@@ -81,10 +107,11 @@ def _all_integers(data: Any) -> bool:
     return isinstance(data, int)
 
 
-def _first_leaf(data: Any) -> Any:
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return data
+def _odd_leaf(data: Any) -> Any:
+    """The first element of nested data that is not a number, or None."""
+    if not isinstance(data, (list, tuple)):
+        return None if isinstance(data, (numbers.Number, np.generic)) else data
+    return next((odd for d in data if (odd := _odd_leaf(d)) is not None), None)
 
 
 def tensor(
@@ -127,11 +154,29 @@ def from_numpy(array: Array) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise located(ArgumentError(f"expected np.ndarray (got {type(array).__name__})"))
     try:
-        made = Tensor._from_array(array)
+        kind = TensorType(tuple(array.shape), _dtype_of(array.dtype))
+        strides = _element_strides(array)
     except Exception as error:
         raise located(error) from None
+    made = Tensor._from_buffer(Buffer(array), LeafKey(kind, False, True, strides=strides))
     made._ensure_extra().exported = array
     return made
+
+
+def _element_strides(array: Array) -> tuple[int, ...] | None:
+    """Strides in elements, None if row-major. ValueError for those a tensor cannot have."""
+    if array.flags.c_contiguous:
+        return None
+    if any(s < 0 for s in array.strides):
+        raise ValueRangeError(
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not supported: make a copy of the array"
+        )
+    if any(s % array.itemsize for s in array.strides):
+        raise ValueRangeError(
+            "given numpy array strides not a multiple of the element byte size: make a copy"
+        )
+    return tuple(s // array.itemsize for s in array.strides)
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:

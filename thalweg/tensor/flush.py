@@ -19,7 +19,7 @@ from ..ir.node import INPUT, Value, topological
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program
-from .residuals import residual_values
+from .residuals import Forward, canonical, residual_values
 from .trace import State, Trace, local, trie
 
 if TYPE_CHECKING:
@@ -40,27 +40,27 @@ class History:
     """
 
     __slots__ = (
-        "boundaries", "freed", "handles", "leaves", "order", "overwritten", "residuals", "saves",
-        "writes",
+        "boundaries", "forward", "freed", "handles", "leaves", "order", "overwritten", "residuals",
+        "saves", "writes",
     )  # fmt: skip
     _count = 0
 
     def __init__(
         self,
+        plan: Plan,
         residuals: dict[Value, Buffer],
         leaves: dict[Value, Tensor],
         boundaries: dict[Value, Any],
-        freed: bool,
-        overwritten: dict[Value, Value | None],
     ) -> None:
         History._count += 1
         self.order = History._count
         self.residuals = residuals
         self.leaves = leaves
         self.boundaries = boundaries
-        self.freed = freed
-        self.saves = bool(residuals) or freed
-        self.overwritten = overwritten
+        self.freed = plan.freed
+        self.saves = bool(residuals) or plan.freed
+        self.overwritten = plan.overwritten
+        self.forward = plan.forward
         self.writes = {v: b.overwritten for v, b in residuals.items()}
         self.handles: dict[Value, Tensor] | None = None
 
@@ -74,15 +74,16 @@ class Plan:
     the residuals are (('out', i) or ('in', i))."""
 
     __slots__ = (
-        "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program", "residuals",
+        "forward", "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program", "residuals",
         "with_history",
     )  # fmt: skip
 
     def __init__(
         self, graph: Graph, program: Program, inputs: list[int], outs: list[int],
         residuals: list[tuple[Value, str, int]], with_history: list[int], freed: bool,
-        leaves: dict[int, Value], overwritten: dict[Value, Value | None],
+        leaves: dict[int, Value], overwritten: dict[Value, Value | None], forward: Forward,
     ) -> None:  # fmt: skip
+        self.forward = forward
         self.leaves = leaves
         self.overwritten = overwritten
         self.graph = graph
@@ -179,17 +180,19 @@ def make_history(trace: Trace, plan: Plan, outputs: Sequence[Buffer]) -> History
         for value, where, i in plan.residuals
     }
     leaves = {plan.leaves[slot]: t for slot, t in trace.leaves.items() if slot in plan.leaves}
-    return History(residuals, leaves, dict(trace.boundaries), plan.freed, plan.overwritten)
+    return History(plan, residuals, leaves, dict(trace.boundaries))
 
 
 def make_plan(state: State, live: Sequence[int]) -> Plan:
     """Compile the graph of the live slots, with the residuals of those that need gradients."""
     metas = state.path_metas()
-    values = [metas[i].value for i in live]
-    leaves = state.path_leaves()
     with_history = [i for i in live if metas[i].requires_grad and not metas[i].is_leaf]
+    # A residual may be what a composite stands for: one value then, and one buffer.
+    values = [canonical(metas[i].value) if with_history else metas[i].value for i in live]
+    leaves = state.path_leaves()
     histories = [metas[i].value for i in with_history]
-    saved, freed = residual_values(histories, state.path_freed())
+    forward = Forward(histories)
+    saved, freed = residual_values(histories, state.path_freed(), forward)
     outputs: dict[Value, int] = {}
     for value in values:
         outputs.setdefault(value, len(outputs))
@@ -209,7 +212,7 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}
     return Plan(
         graph, program, inputs, positions, residuals, with_history, freed, ends,
-        state.path_overwritten(),
+        state.path_overwritten(), forward,
     )  # fmt: skip
 
 

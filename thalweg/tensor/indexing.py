@@ -18,9 +18,7 @@ _INDEX_TYPES = (int, slice, type(None), type(Ellipsis), Tensor, np.ndarray, list
 def normalise(tensor: Tensor, index: Any) -> tuple[Tensor, tuple[Any, ...]]:
     """The index as a tuple of ints, `Slice`s, None, Ellipsis and integer tensors, and the tensor
     it applies to: with a dimension of one element more for every 0-d mask in the index."""
-    if isinstance(index, list) and any(
-        isinstance(i, (slice, type(None), type(Ellipsis))) for i in index
-    ):
+    if isinstance(index, list) and len(index) < 32 and any(map(_indexes_alone, index)):
         index = tuple(index)
     items = list(index) if isinstance(index, tuple) else [index]
     result: list[Any] = []
@@ -42,6 +40,13 @@ def normalise(tensor: Tensor, index: Any) -> tuple[Tensor, tuple[Any, ...]]:
     for position in added:
         tensor = tensor.unsqueeze(position)
     return tensor, tuple(result)
+
+
+def _indexes_alone(item: Any) -> bool:
+    """Whether an element of a list makes the list a tuple of indices rather than one index."""
+    return item is None or item is Ellipsis or isinstance(
+        item, (slice, list, tuple, range, Tensor, np.ndarray)
+    )
 
 
 def _is_scalar_mask(item: Any) -> bool:
@@ -164,6 +169,8 @@ def make_setitem() -> Any:
     write = inplace(Function("__setitem__", setitem, method="__setitem__"))
 
     def store(self: Tensor, index: Any, value: Any) -> None:
+        if index is False:
+            return
         try:
             target, items = normalise(self, index)
             if isinstance(value, np.ndarray):

@@ -200,6 +200,10 @@ class Methods:
         array = self.detach()._array()
         return array.astype(dtype or array.dtype, copy=True if copy is None else copy)
 
+    def __array_wrap__(self: Any, array: Array, context: Any = None, scalar: bool = False) -> Any:
+        """What NumPy functions of tensors return: tensors."""
+        return Tensor._from_array(np.asarray(array))
+
     def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
         if id(self) in memo:
             return memo[id(self)]

@@ -15,10 +15,20 @@ _FIELDS = {
     "linalg.slogdet": "sign logabsdet",
 }  # fmt: skip
 
-_TYPES: dict[str, Any] = {
-    name: namedtuple(name.rpartition(".")[2], fields)  # type: ignore[misc]
-    for name, fields in _FIELDS.items()
-}
+
+
+def _shown(self: Any) -> str:
+    parts = (f"{name}={value!r}" for name, value in zip(self._fields, self))
+    return f"thalweg.return_types.{type(self).__name__}(\n" + ",\n".join(parts) + ")"
+
+
+def _type(function: str, fields: str) -> Any:
+    name = function.replace(".", "_")
+    base: Any = namedtuple(name, fields)  # type: ignore[misc]
+    return type(name, (base,), {"__slots__": (), "__repr__": _shown})
+
+
+_TYPES: dict[str, Any] = {name: _type(name, fields) for name, fields in _FIELDS.items()}
 
 
 def name_results(

@@ -59,7 +59,20 @@ def format_tensor(tensor: Any) -> str:
         suffixes.append(f"grad_fn={tensor.grad_fn!r}")
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
-    return ", ".join([shown, *suffixes]) + ")"
+    return _with_suffixes(shown, suffixes) + ")"
+
+
+def _with_suffixes(shown: str, suffixes: list[str]) -> str:
+    """The suffixes on the last line, or each on a line of its own once it is full."""
+    length = len(shown) - shown.rfind("\n") + 1
+    for suffix in suffixes:
+        if length + len(suffix) + 2 > options.linewidth:
+            shown += ",\n" + " " * len("tensor(") + suffix
+            length = len("tensor(") + len(suffix)
+        else:
+            shown += ", " + suffix
+            length += len(suffix) + 2
+    return shown
 
 
 def _dtype_name(tensor: Any) -> str:
@@ -86,11 +99,11 @@ def _visible(array: Any) -> Any:
 def _formatter(array: Any) -> Any:
     values = _visible(array)
     if array.dtype.kind == "c":
-        real, imag = _number_format(values.real), _number_format(np.abs(values.imag))
+        real, imag = _number_format(values.real), _number_format(values.imag)
 
         def show_complex(value: Any) -> str:
-            sign = "-" if value.imag < 0 or (value.imag == 0 and np.signbit(value.imag)) else "+"
-            return f"{real(value.real)}{sign}{imag(abs(value.imag)).strip()}j"
+            second = imag(value.imag).lstrip()
+            return real(value.real) + ("" if second[0] in "+-" else "+") + second + "j"
 
         return show_complex
     return _number_format(values)
@@ -101,28 +114,28 @@ def _number_format(values: Any) -> Any:
         texts = [str(v) for v in values.tolist()]
         width = max(map(len, texts), default=0)
         return lambda value: str(value.item()).rjust(width)
-    finite = values[np.isfinite(values) & (values != 0)]
+    # Only finite numbers other than zero decide on the format and its width.
+    finite = values[np.isfinite(values) & (values != 0)].astype(np.float64)
     digits = options.precision
-    magnitudes = np.abs(finite.astype(np.float64))
-    if finite.size == 0 or np.all(magnitudes == np.ceil(magnitudes)):
-        wide = finite.size and (
-            magnitudes.max() / magnitudes.min() > 1000.0 or magnitudes.max() > 1e8
-        )
-        if options.sci_mode or (options.sci_mode is None and wide and magnitudes.max() >= 1e8):
-            return _padded(values, lambda v: f"{v:.{digits}e}")
-        return _padded(values, lambda v: f"{v:.0f}." if np.isfinite(v) else f"{v}")
-    low, high = magnitudes.min(), magnitudes.max()
-    scientific = options.sci_mode
-    if scientific is None:
-        scientific = bool(high / low > 1000.0 or high > 1.0e8 or low < 1.0e-4)
+    magnitudes = np.abs(finite)
+    whole = bool(np.all(magnitudes == np.ceil(magnitudes)))
+    scientific = False
+    if finite.size:
+        low, high = magnitudes.min(), magnitudes.max()
+        with np.errstate(over="ignore"):
+            scientific = bool(high / low > 1000.0 or high > 1.0e8 or (not whole and low < 1.0e-4))
+    if options.sci_mode is not None:
+        scientific = options.sci_mode
+    width = max((len(_digits(v, scientific, whole, digits)) for v in finite), default=1)
+    return lambda value: _digits(float(value), scientific, whole, digits).rjust(width)
+
+
+def _digits(value: float, scientific: bool, whole: bool, digits: int) -> str:
     if scientific:
-        return _padded(values, lambda v: f"{v:.{digits}e}")
-    return _padded(values, lambda v: f"{v:.{digits}f}")
-
-
-def _padded(values: Any, show: Any) -> Any:
-    width = max((len(show(float(v))) for v in values), default=0)
-    return lambda value: show(float(value)).rjust(width)
+        return f"{value:.{digits}e}"
+    if whole:
+        return f"{value:.0f}." if np.isfinite(value) else f"{value:.0f}"
+    return f"{value:.{digits}f}"
 
 
 def _nested(array: Any, indent: int, formatter: Any) -> str:

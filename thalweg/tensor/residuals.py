@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from ..ir.graph import substitute
 from ..ir.node import INPUT, Node, Value, make_input, topological
 from ..ops.function import Composite, body_of
+from ..ops.movement import View
 from ..passes.autodiff import gradients, requires_grad
 
 
-def forward_nodes(outputs: Iterable[Value]) -> set[Node]:
-    """Every node the outputs stand on, those inside composite bodies included."""
-    found: set[Node] = set()
-    stack = [v.node for v in outputs]
+def forward_nodes(outputs: Iterable[Value]) -> list[Node]:
+    """Every node the outputs stand on, those inside composite bodies included, each after the
+    nodes it is made of."""
+    order: list[Node] = []
+    done: set[Node] = set()
+    stack = [(v.node, False) for v in outputs]
     while stack:
-        node = stack.pop()
-        if node in found:
-            continue
-        found.add(node)
-        stack.extend(v.node for v in node.inputs)
-        if isinstance(node.op, Composite):
-            stack.extend(v.node for v in body_of(node))
-    return found
+        node, expanded = stack.pop()
+        if expanded:
+            order.append(node)
+        elif node not in done:
+            done.add(node)
+            stack.append((node, True))
+            stack.extend((v.node, False) for v in node.inputs)
+            if isinstance(node.op, Composite):
+                stack.extend((v.node, False) for v in body_of(node))
+    return order
 
 
 def grad_sources(outputs: Sequence[Value]) -> list[Value]:
@@ -36,29 +43,63 @@ def grad_sources(outputs: Sequence[Value]) -> list[Value]:
 class Forward:
     """The forward pass behind some outputs, to tell what gradients read of it.
 
-    ``nodes`` are all its nodes, those inside composite bodies included; ``variable`` those that
-    depend on an input at all (the others are constants, which are made again instead of kept).
+    ``nodes`` are all its nodes, those inside composite bodies included; ``cheap`` those that are
+    made again rather than kept: tensors full of one number, index ramps, and views of them.
     """
 
     def __init__(self, outputs: Iterable[Value]) -> None:
-        roots = list(outputs)
-        self.nodes = forward_nodes(roots)
-        self.variable: set[Node] = set()
-        consumers: dict[Node, list[Node]] = {}
-        reached: list[Node] = []
-        for node in self.nodes:
-            for value in (*node.inputs, *(node.body or ())):
-                consumers.setdefault(value.node, []).append(node)
-            if node.op is INPUT:
-                reached.append(node)
-        while reached:
-            node = reached.pop()
-            if node not in self.variable:
-                self.variable.add(node)
-                reached.extend(consumers.get(node, ()))
+        self.order = forward_nodes(outputs)
+        self.nodes = set(self.order)
+        self._known: dict[tuple[Any, ...], Node] | None = None
+        self._first: dict[Value, Value] = {}
+
+    def cheap(self, value: Value) -> bool:
+        """Whether the value is a constant that costs nothing to make again."""
+        node = value.node
+        while node.inputs and isinstance(node.op, View) and len(node.inputs) == 1:
+            node = node.inputs[0].node
+        return not node.inputs and node.op is not INPUT
+
+    def merge(self, results: Sequence[Value]) -> tuple[Value, ...]:
+        """``results`` with every expression that the forward pass has computed already replaced
+        by its value there, as common subexpression elimination would within one program."""
+        known = self._number()
+
+        def rebuild(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
+            if node in self.nodes or node.op is INPUT:
+                return [self.first(v) for v in node.outputs]
+            if isinstance(node.op, Composite):
+                body = self.merge(node.op.expand(inputs, node.attrs))
+                if any(v.node in self.nodes for v in body):
+                    return body
+            made = node if inputs == node.inputs else Node(
+                node.op, inputs, node.attrs, node.types, node.location
+            )  # fmt: skip
+            found = known.get(made.key())
+            return made.outputs if found is None else [self.first(v) for v in found.outputs]
+
+        return substitute(results, {}, rebuild)
+
+    def first(self, value: Value) -> Value:
+        """The first forward value that is computed as ``value`` is."""
+        value = canonical(value)
+        return self._first.get(value, value)
+
+    def _number(self) -> dict[tuple[Any, ...], Node]:
+        """Value numbering of the forward pass: the first node of each computation."""
+        if self._known is None:
+            self._known = {}
+            for node in self.order:
+                if node.op is INPUT or isinstance(node.op, Composite):
+                    continue
+                inputs = tuple(map(self.first, node.inputs))
+                key = Node(node.op, inputs, node.attrs, node.types).key()
+                kept = self._known.setdefault(key, node)
+                self._first.update(zip(node.outputs, kept.outputs))
+        return self._known
 
     def read(self, results: Iterable[Value], stop: Iterable[Value] = ()) -> list[Value]:
-        """Values of the forward pass that ``results`` read directly, constants left out."""
+        """Values of the forward pass that ``results`` read directly, except cheap ones."""
         ends = set(stop)
         found: dict[Value, None] = {}
         seen: set[Value] = set()
@@ -69,7 +110,7 @@ class Forward:
                 continue
             seen.add(value)
             if value.node in self.nodes:
-                if value.node in self.variable:
+                if not self.cheap(value):
                     found[value] = None
                 continue
             stack.extend(value.node.inputs)
@@ -78,7 +119,16 @@ class Forward:
         return list(found)
 
 
-def residual_values(outputs: Sequence[Value], freed: set[Value]) -> tuple[list[Value], bool]:
+def canonical(value: Value) -> Value:
+    """The value itself, or what stands for it in the body of the composite that made it."""
+    while isinstance(value.node.op, Composite):
+        value = body_of(value.node)[value.index]
+    return value
+
+
+def residual_values(
+    outputs: Sequence[Value], freed: set[Value], forward: Forward
+) -> tuple[list[Value], bool]:
     """Forward values that gradients of ``outputs`` will read, and whether a backward pass has
     already freed what they would need."""
     if not outputs:
@@ -88,4 +138,4 @@ def residual_values(outputs: Sequence[Value], freed: set[Value]) -> tuple[list[V
     sources = grad_sources(outputs)
     cotangents = [make_input(v.type) for v in outputs]
     grads = [g for g in gradients(outputs, cotangents, sources) if g is not None]
-    return Forward(outputs).read(grads, cotangents), False
+    return forward.read(forward.merge(grads), cotangents), False

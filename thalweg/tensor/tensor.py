@@ -226,7 +226,7 @@ class Tensor:
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        if not self._meta.shape and spec:
+        if not self._meta.shape and type(self) is Tensor:
             return self.item().__format__(spec)  # type: ignore[no-any-return]
         return object.__format__(self, spec) if spec else str(self)
 

@@ -70,7 +70,7 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
         return next(leaves)
     children = [_build(c, leaves) for c in structure.children]
     if issubclass(kind, dict):
-        made = kind() if kind is not dict else {}
+        made: Any = kind()
         made.update(zip(structure.keys, children))
         return made
     if hasattr(kind, "_fields"):
@@ -84,8 +84,8 @@ def map_leaves(function: Callable[..., Any], tree: Any) -> Any:
 
 
 def spread(prefix: Any, tree: Any, what: str) -> list[Any]:
-    """One entry of ``prefix`` for each leaf of ``tree``: a leaf of the prefix serves all that stands
-    in its place. ValueError, naming ``what``, if the prefix has another structure."""
+    """One entry of ``prefix`` for each leaf of ``tree``: a leaf of the prefix serves all that
+    stands in its place. ValueError, naming ``what``, if the prefix has another structure."""
     parts = _parts(prefix)
     if parts is None:
         return [prefix] * len(flatten(tree)[0])

@@ -58,9 +58,7 @@ class SequentialLR(_Composite):
         last_epoch: int = -1,
     ) -> None:  # fmt: skip
         name = type(self).__name__
-        check(
-            len(schedulers) >= 1, f"{name} expects at least one scheduler, but got no scheduler."
-        )
+        check(len(schedulers) >= 1, f"{name} expects at least one scheduler, but got no scheduler.")
         self._check_schedulers(optimizer, schedulers)
         check(
             len(milestones) == len(schedulers) - 1,
@@ -120,11 +118,6 @@ class ChainedScheduler(_Composite):
         # Reached from a SequentialLR at the milestone where this chain takes over.
         for scheduler in self._schedulers:
             scheduler._update_lr(epoch)
-        self._last_lr = group_values(self.optimizer, "lr")
-
-    def _initial_step(self) -> None:
-        for scheduler in self._schedulers:
-            scheduler._initial_step()
         self._last_lr = group_values(self.optimizer, "lr")
 
 

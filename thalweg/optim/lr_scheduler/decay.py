@@ -26,18 +26,14 @@ class _Functions(LRScheduler):
         self.optimizer = optimizer
         count = len(optimizer.param_groups)
         if isinstance(lr_lambda, (list, tuple)):
-            check(
-                len(lr_lambda) == count, f"Expected {count} lr_lambdas, but got {len(lr_lambda)}"
-            )
+            check(len(lr_lambda) == count, f"Expected {count} lr_lambdas, but got {len(lr_lambda)}")
             self.lr_lambdas = list(lr_lambda)
         else:
             self.lr_lambdas = [lr_lambda] * count
         for function in self.lr_lambdas:
             if not callable(function):
                 raise located(
-                    TypeError(
-                        f"lr_lambda should be a function, but got {type(function).__name__}"
-                    )
+                    TypeError(f"lr_lambda should be a function, but got {type(function).__name__}")
                 )
         super().__init__(optimizer, last_epoch)
 
