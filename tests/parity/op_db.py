@@ -94,6 +94,8 @@ def convert(x: Any, made: list[tuple[Any, Any]]) -> Any:
     if isinstance(x, torch.Tensor):
         if x.layout != torch.strided or x.is_quantized or x.device.type != "cpu":
             raise NotComparable(f"a {x.layout} tensor on {x.device}")
+        if x.ndim > 64:
+            raise NotComparable("more dimensions than NumPy has")
         tensor = thalweg.tensor(array(x), requires_grad=x.requires_grad)
         if x.requires_grad:
             made.append((tensor, x))
@@ -389,8 +391,8 @@ def _run_errors(report: Report, info: Any, function: Any, label: str, limit: int
     for bad in spread(wrong or [], limit):
         sample = bad.sample_input
         theirs, refused = raised(lambda: info.op(sample.input, *sample.args, **sample.kwargs))  # noqa: B023
-        if refused is None:
-            continue
+        if refused is None or "memory location" in str(refused) or "resiz" in str(refused):
+            continue  # our operands never overlap in memory, and `out` always resizes
         try:
             args = convert((sample.input, *sample.args), [])
             kwargs = convert(sample.kwargs, [])

@@ -148,14 +148,16 @@ def gpt(library: Any) -> Job:
     return Job(model, optimizer, step)
 
 
-# Tolerances: of the loss at the first and the last step, and of the final weights.
+# Tolerances: of the loss at the first and the last step, and of the final weights. A parameter
+# whose gradient is zero but for rounding (the key bias under softmax) gets full steps of that
+# rounding from Adam, without any effect on the loss: hence the GPT's larger one.
 @pytest.mark.parametrize(
     ("build", "first", "last", "weights"),
     [
-        (mlp, 1e-6, 1e-4, 1e-4),
-        (cnn, 1e-6, 1e-4, 1e-4),
-        (lstm, 1e-6, 1e-4, 1e-4),
-        (gpt, 1e-6, 1e-4, 1e-4),
+        (mlp, 1e-6, 5e-6, 1e-5),
+        (cnn, 1e-6, 1e-5, 1e-4),
+        (lstm, 1e-6, 5e-6, 1e-4),
+        (gpt, 1e-6, 5e-6, 2e-3),
     ],
 )
 def test_curve_equals_pytorchs(build: Any, first: float, last: float, weights: float) -> None:

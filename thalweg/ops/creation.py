@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import DType, float32, float64, int64
+from ..core.errors import ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import P, Signature, Split
 from ..ir.types import TensorType
@@ -35,6 +36,8 @@ class Creation(Primitive):
     vjp: Any = Declined("has no operands")
 
     def infer(self, shape: Shape, dtype: DType, **attrs: Any) -> TensorType:
+        if any(n < 0 for n in shape):
+            raise ShapeError(f"{self.name}: got a negative dimension in shape {list(shape)}")
         return TensorType(tuple(shape), dtype)
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
@@ -63,6 +66,8 @@ class Full(Creation):
         for shape in [(), (2, 3), (0,)]:
             yield Sample((), {"shape": shape, "value": 2.5, "dtype": float32}, grad=False)
         yield Sample((), {"shape": (5,), "value": 0, "dtype": float64}, grad=False)
+        wrong = (ShapeError, "negative dimension")
+        yield Sample((), {"shape": (2, -1), "value": 0, "dtype": float64}, error=wrong)
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
         found = super().sbp(node, ranks)
@@ -84,7 +89,11 @@ class Iota(Creation):
     lower: Any = Declined("an index: folded into its consumers")
 
     def infer(self, shape: Shape, dtype: DType, **attrs: Any) -> TensorType:
-        return TensorType(tuple(shape), dtype)
+        if not 0 <= attrs["dim"] < len(shape):
+            raise ShapeError(
+                f"iota: expected a dimension of a {len(shape)}-d shape, got {attrs['dim']}"
+            )
+        return super().infer(shape, dtype=dtype, **attrs)
 
     def reference(self, shape: Shape, dim: int, dtype: DType, start: int = 0) -> Array:
         ramp = np.arange(start, start + shape[dim]).astype(dtype.np)
@@ -95,6 +104,8 @@ class Iota(Creation):
     def samples(self) -> Iterator[Sample]:
         for shape, dim in [((4,), 0), ((2, 3), 1), ((2, 3), 0), ((0,), 0)]:
             yield Sample((), {"shape": shape, "dim": dim, "dtype": int64}, grad=False)
+        wrong = (ShapeError, "expected a dimension of a 1-d shape")
+        yield Sample((), {"shape": (3,), "dim": 1, "dtype": int64}, error=wrong)
 
     def localize(self, attrs: Attrs, signature: Signature, types: Types, rank: Rank) -> Attrs:
         out = signature.outs[0]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import numpy as np
+
+from ..core.errors import ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import B, Signature, Split
 from ..ir.types import TensorType
-from .contract import Array, Declined, Grads, all_broadcast, primitive
+from .contract import Array, Declined, Grads, Sample, all_broadcast, primitive
 from .families import batch_up, floats, samples_of
 from .movement import ANY_PARTIAL, Shape, View, arange_samples, pass_partial, reducible
 
@@ -69,11 +73,17 @@ class ReplaceValue(Identity):
     name = "replace_value"
     inputs = 2
     surrogate = "a write to .data changes the value but not the place in the graph of gradients"
-    samples: Any = floats(count=2, special=False)
     index = "...,... -> ..."
 
     def infer(self, x: TensorType, value: TensorType) -> TensorType:  # type: ignore[override]
+        if x != value:
+            raise ShapeError(f"replace_value: expected two operands of one type, got {x}, {value}")
         return x
+
+    def samples(self) -> Iterator[Sample]:
+        yield from floats(count=2, special=False)()
+        wrong = (ShapeError, "expected two operands of one type")
+        yield Sample((np.zeros(3), np.zeros(4)), error=wrong)
 
     def reference(self, x: Array, value: Array) -> Array:  # type: ignore[override]
         return value

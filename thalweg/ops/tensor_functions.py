@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import float64, int64
+from ..core.dtypes import bool_, float64, int64
 from ..core.errors import ShapeError
 from ..ir.node import Value
 from .arithmetic import Operand, broadcast_shapes, broadcast_to, cast, constant
@@ -40,6 +40,14 @@ def _fills() -> Iterator[Call]:
     yield Call((np.zeros((2,)), np.array(1.5)))
 
 
+def _written(input: Value, new: Value) -> Value:
+    """``new`` in the place of ``input``: what depended on gradients still does; they are zeros."""
+    if input.dtype.category not in ("float", "complex"):
+        return new
+    never = constant(False, bool_, input.shape)
+    return ops.where(never, input, new)  # type: ignore[no-any-return]
+
+
 @function("fill", method=True, inplace=True, calls=_fills)
 def fill(input: Value, value: Operand) -> Value:
     """A tensor like ``input``, every element ``value`` (a number or 0-d tensor)."""
@@ -49,14 +57,14 @@ def fill(input: Value, value: Operand) -> Value:
                 "fill_ only supports 0-dimension value tensor but got tensor with "
                 f"{value.ndim} dimensions."
             )
-        return broadcast_to(cast(value, input.dtype), input.shape)
-    return constant(value, input.dtype, input.shape)
+        return _written(input, broadcast_to(cast(value, input.dtype), input.shape))
+    return _written(input, constant(value, input.dtype, input.shape))
 
 
 @function("zero", public=False, method="zero", inplace=True, calls=_one)
 def zero(input: Value) -> Value:
     """Zeros like ``input``."""
-    return constant(0, input.dtype, input.shape)
+    return _written(input, constant(0, input.dtype, input.shape))
 
 
 def _copies() -> Iterator[Call]:

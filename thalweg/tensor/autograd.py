@@ -10,7 +10,7 @@ from ..core.errors import ArgumentError, AutogradError, located
 from ..ir.types import TensorType
 from ..ops.link import ops
 from .alias import bind, repoint
-from .backward import run_backward, run_hooks
+from .backward import FREED, run_backward, run_hooks
 from .modes import no_grad
 from .points import FunctionPoint, HookPoint
 from .record import result
@@ -206,22 +206,27 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Re
 
 
 def _add_hook_point(tensor: Tensor) -> None:
+    extra = tensor._ensure_extra()
+    if extra.history is not None:
+        history, value = extra.history
+        history.boundaries.setdefault(value, HookPoint(history.slots[value], tensor))
+        return
     trace = local.trace
     slot = bind(trace, tensor)
     value = tensor._meta.value
-    if value not in trace.boundaries:
+    known = trace.boundaries.get(value)
+    if known is None:
         trace.boundaries[value] = HookPoint(slot, tensor)
-        return
-    known = trace.boundaries[value]
-    if isinstance(known, HookPoint) and known.tensor is tensor:
-        return
-    # Another point (an earlier trace, a custom function) stands here: give the hook a value of
-    # its own behind it.
-    state = transition(
-        trace, ("hook", slot), "hook", lambda: [ops.reshape(value, shape=value.shape)]
-    )
-    repoint(trace, tensor, state.metas[0])
-    trace.boundaries[tensor._meta.value] = HookPoint(tensor._slot, tensor)
+    elif not (isinstance(known, HookPoint) and known.tensor is tensor):
+        # A custom function stands here: give the hook a value of its own behind it.
+        state = transition(
+            trace, ("hook", slot), tensor._meta.name,
+            lambda: [ops.reshape(value, shape=value.shape)],
+        )  # fmt: skip
+        version = extra.version
+        repoint(trace, tensor, state.metas[0])
+        extra.version = version
+        trace.boundaries[tensor._meta.value] = HookPoint(tensor._slot, tensor)
 
 
 def register_post_accumulate_grad_hook(
@@ -273,6 +278,8 @@ class FunctionCtx:
 
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        if self._freed:
+            raise located(AutogradError(FREED))
         for tensor, version in zip(self._saved, self._versions):
             if tensor is not None and tensor._version != version:
                 raise located(
@@ -317,6 +324,32 @@ class Function:
         return FunctionCall(cls).apply(args, kwargs)
 
 
+class _Place:
+    """Where a tensor stood before a custom function ran."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.meta, self.buffer = tensor._meta, tensor._buffer
+        extra = tensor._extra
+        self.history = extra.history if extra is not None else None
+        self.trace, self.slot = tensor._trace, tensor._slot
+
+    def handle(self) -> Tensor:
+        """A handle on that value."""
+        if self.meta.is_leaf:
+            raise AutogradError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
+        made: Tensor = object.__new__(Tensor)
+        made._meta, made._buffer, made._extra = self.meta, self.buffer, None
+        made._trace, made._slot = None, self.slot
+        if self.history is not None:
+            made._ensure_extra().history = self.history
+        elif self.trace is local.trace and self.trace is not None:
+            made._trace = self.trace
+            self.trace.tensors[self.slot] = made
+        return made
+
+
 class FunctionCall:
     """One application: its context, the tensors it took, and how many results it gave."""
 
@@ -334,6 +367,7 @@ class FunctionCall:
         track = local.grad and any(ctx.needs_input_grad)
         function = self.function
         separate = getattr(function, "setup_context", None)
+        places = {id(a): _Place(a) for a in args if isinstance(a, Tensor)}
         with no_grad():
             if separate is None:
                 produced = function.forward(ctx, *args, **kwargs)
@@ -342,6 +376,10 @@ class FunctionCall:
                 separate(ctx, tuple(args), produced)
         if not track:
             return produced
+        for i, value in enumerate(self.inputs):
+            if any(value is t for t in ctx._dirty):
+                # The handle becomes the function's result; gradients go to what it was before.
+                self.inputs[i] = places[id(value)].handle()
         single = not isinstance(produced, (tuple, list))
         results = [produced] if single else list(produced)
         self.outputs = len(results)
@@ -379,7 +417,9 @@ class FunctionCall:
         trace.boundaries[meta.value] = FunctionPoint(meta.slot, self, index)
         return handle
 
-    def backward(self, grads: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor]]:
+    def backward(
+        self, grads: Sequence[Tensor | None], retain: bool
+    ) -> list[tuple[Tensor, Tensor]]:
         """Call the user's ``backward``; pairs of (input tensor, its gradient)."""
         from .creation import zeros
 
@@ -390,6 +430,7 @@ class FunctionCall:
                 if kind is not None and given[i] is None:
                     given[i] = zeros(kind.shape, dtype=kind.dtype)
         returned = self.function.backward(ctx, *given)
+        ctx._freed = bool(ctx._saved) and not retain
         values = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         name = self.function.__name__
         while len(values) > len(self.inputs) and values[-1] is None:

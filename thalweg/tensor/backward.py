@@ -65,14 +65,19 @@ class Pass:
             history = max(self.histories, key=lambda h: h.order)
             pending = self.histories.pop(history)
             old = HistorySegment(history, self)
-            self.sweep(old, dict(pending))
+            here = {v: g for v, g in pending.items() if v in old.points}
+            rest = {v: g for v, g in pending.items() if v not in old.points}
+            self.sweep(old, rest, here)
             if not self.retain:
                 old.free()
 
-    def sweep(self, segment: Any, pending: dict[Any, Any]) -> None:
-        """Differentiate one segment from ``pending`` (root -> gradient), point by point."""
+    def sweep(
+        self, segment: Any, pending: dict[Any, Any], points: dict[Any, Tensor] | None = None
+    ) -> None:
+        """Differentiate one segment from ``pending`` (root -> gradient), point by point;
+        ``points`` are gradients that have already arrived at points."""
         limit: int | None = None
-        points: dict[Any, Tensor] = {}
+        points = points or {}
         while True:
             if pending:
                 for root, grad in segment.region(self, pending, limit):
@@ -117,7 +122,7 @@ class Pass:
             if isinstance(mate, FunctionPoint) and mate.call is call:
                 grads[mate.index] = points.pop(other)
         following: dict[Any, Any] = {}
-        for tensor, value in call.backward(grads):
+        for tensor, value in call.backward(grads, self.retain):
             for place, contribution in segment.place(self, tensor, value):
                 known = following.get(place)
                 following[place] = contribution if known is None else known + contribution

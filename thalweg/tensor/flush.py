@@ -41,7 +41,7 @@ class History:
 
     __slots__ = (
         "boundaries", "forward", "freed", "handles", "leaves", "order", "overwritten", "residuals",
-        "saves", "writes",
+        "saves", "slots", "writes",
     )  # fmt: skip
     _count = 0
 
@@ -61,6 +61,7 @@ class History:
         self.saves = bool(residuals) or plan.freed
         self.overwritten = plan.overwritten
         self.forward = plan.forward
+        self.slots = plan.slots
         self.writes = {v: b.overwritten for v, b in residuals.items()}
         self.handles: dict[Value, Tensor] | None = None
 
@@ -75,6 +76,7 @@ class Plan:
 
     __slots__ = (
         "forward", "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program", "residuals",
+        "slots",
         "with_history",
     )  # fmt: skip
 
@@ -82,8 +84,10 @@ class Plan:
         self, graph: Graph, program: Program, inputs: list[int], outs: list[int],
         residuals: list[tuple[Value, str, int]], with_history: list[int], freed: bool,
         leaves: dict[int, Value], overwritten: dict[Value, Value | None], forward: Forward,
+        slots: dict[Value, int],
     ) -> None:  # fmt: skip
         self.forward = forward
+        self.slots = slots
         self.leaves = leaves
         self.overwritten = overwritten
         self.graph = graph
@@ -212,7 +216,7 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}
     return Plan(
         graph, program, inputs, positions, residuals, with_history, freed, ends,
-        state.path_overwritten(), forward,
+        state.path_overwritten(), forward, {metas[i].value: i for i in with_history},
     )  # fmt: skip
 
 

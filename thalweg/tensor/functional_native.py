@@ -105,13 +105,14 @@ for _name, _of in (("dropout", "dropout"), ("alpha_dropout", "alpha_dropout"),
     _dropout(_name, _of)
 
 
-# ---- losses, whose reduction is 0 (none), 1 (mean) or 2 (sum)
+# ---- losses, whose reduction is 0 (none, which is what PyTorch does if it is not given), 1 (mean)
+# or 2 (sum)
 
 
 @native
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None,
-    reduction: int = 1,
+    reduction: int = 0,
 ) -> Any:  # fmt: skip
     """`nn.functional.binary_cross_entropy_with_logits`."""
     return _layer("binary_cross_entropy_with_logits")(
@@ -121,7 +122,7 @@ def binary_cross_entropy_with_logits(
 
 @native
 def cosine_embedding_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 0
 ) -> Any:
     """`nn.functional.cosine_embedding_loss`."""
     return _layer("cosine_embedding_loss")(
@@ -132,7 +133,7 @@ def cosine_embedding_loss(
 @native
 def ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0,
-    reduction: int = 1, zero_infinity: bool = False,
+    reduction: int = 0, zero_infinity: bool = False,
 ) -> Any:  # fmt: skip
     """`nn.functional.ctc_loss`."""
     return _layer("ctc_loss")(
@@ -142,14 +143,14 @@ def ctc_loss(
 
 @native
 def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = 1
+    input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = 0
 ) -> Any:
     """`nn.functional.hinge_embedding_loss`."""
     return _layer("hinge_embedding_loss")(input, target, margin, reduction=_word(reduction))
 
 
 @native
-def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: bool = False) -> Any:
+def kl_div(input: Tensor, target: Tensor, reduction: int = 0, *, log_target: bool = False) -> Any:
     """`nn.functional.kl_div`; its mean is over all elements."""
     losses = _layer("kl_div")(input, target, reduction="none", log_target=log_target)
     word = _word(reduction)
@@ -158,7 +159,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: boo
 
 @native
 def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 0
 ) -> Any:
     """`nn.functional.margin_ranking_loss`."""
     return _layer("margin_ranking_loss")(
@@ -179,7 +180,7 @@ def poisson_nll_loss(
 @native
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2,
-    eps: float = 1e-6, swap: bool = False, reduction: int = 1,
+    eps: float = 1e-6, swap: bool = False, reduction: int = 0,
 ) -> Any:  # fmt: skip
     """`nn.functional.triplet_margin_loss`."""
     return _layer("triplet_margin_loss")(

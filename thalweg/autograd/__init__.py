@@ -1,15 +1,9 @@
 """`torch.autograd`: gradients as functions, custom functions, gradient modes."""
 
-from .tensor.autograd import Function, backward, grad, once_differentiable
-from .tensor.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
-from .tensor.tensor import Tensor
-
-
-class function:
-    """Holder of ``autograd.function.Function`` and its decorator."""
-
-    Function = Function
-    once_differentiable = staticmethod(once_differentiable)
+from ..tensor.autograd import Function, backward, grad
+from ..tensor.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+from ..tensor.tensor import Tensor
+from . import function
 
 
 def Variable(data: Tensor, requires_grad: bool = False, volatile: bool = False) -> Tensor:
