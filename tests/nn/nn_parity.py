@@ -24,7 +24,7 @@ def to_numpy(value: Any) -> np.ndarray:
 
 def assert_close(ours: Any, theirs: Any, tolerance: float = 2e-5, what: str = "output") -> None:
     """Equal structure, shapes, dtypes and (within the tolerance) numbers."""
-    if isinstance(theirs, torch.Tensor):
+    if isinstance(theirs, (torch.Tensor, thalweg.Tensor)):
         expected, given = to_numpy(theirs), to_numpy(ours)
         assert given.dtype == expected.dtype, f"{what}: {given.dtype}, expected {expected.dtype}"
         assert given.shape == expected.shape, f"{what}: {given.shape}, expected {expected.shape}"

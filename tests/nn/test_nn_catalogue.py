@@ -120,7 +120,9 @@ NORMALISATION: list[Case] = [
     ("RMSNorm", (6,), {}, (IMAGE,)),
     ("RMSNorm", ((7, 6),), {"eps": 1e-3, "elementwise_affine": False}, (IMAGE,)),
     ("GroupNorm", (2, 4), {}, (IMAGE,)),
-    ("GroupNorm", (4, 4), {"affine": False}, (real(3, 4),)),
+    # One element to a group: in exact arithmetic the gradient is zero, so in single precision
+    # rounding errors, multiplied by 1 / sqrt(eps), would be all there is to compare.
+    ("GroupNorm", (4, 4), {"affine": False}, (lambda: real(3, 4)().detach().double().requires_grad_(),)),
     ("LocalResponseNorm", (3,), {"alpha": 0.1}, (IMAGE,)),
 ]
 

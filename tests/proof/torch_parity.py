@@ -102,9 +102,10 @@ def torch_function(name: str) -> Callable[..., Any] | None:
             break
     if callable(found):
         return found  # type: ignore[no-any-return]
-    if "." in name:
+    stem = name.removeprefix("Tensor.")
+    if "." in stem:
         return None
-    return getattr(torch.Tensor, name, None) or getattr(torch.Tensor, name + "_", None)
+    return getattr(torch.Tensor, stem, None) or getattr(torch.Tensor, stem + "_", None)
 
 
 def in_float32(call: Call) -> Call | None:

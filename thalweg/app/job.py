@@ -25,10 +25,6 @@ INTERRUPTED = 130
 
 def main(options: argparse.Namespace) -> int:
     """Run the job; 0 when the run is complete, 130 when it was interrupted."""
-    if options.threads is not None:
-        if options.threads < 1:
-            raise UsageError(f"--threads: expected at least 1, given {options.threads}")
-        torch.set_num_threads(options.threads)
     # The first step must be computed by the same kernels as all others, or a resumed run, which
     # has a first step of its own, would differ in the last bit.
     torch.use_deterministic_algorithms(True)
@@ -100,6 +96,7 @@ def _resume(options: argparse.Namespace, stop: StopRequest) -> Job:
 
 
 def _trainer(config: Config, corpus: corpora.Corpus) -> Trainer:
+    torch.set_num_threads(config.threads)
     try:
         return Trainer(config, corpus)
     except ValueError as error:

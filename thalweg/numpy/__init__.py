@@ -48,7 +48,7 @@ _DTYPES = (
     "unsignedinteger", "inexact", "floating", "complexfloating", "dtype", "finfo", "iinfo",
     "can_cast", "promote_types", "min_scalar_type", "issubdtype", "isdtype", "isscalar", "errstate",
     "seterr", "set_printoptions", "get_printoptions", "printoptions", "broadcast_shapes",
-    "ndindex", "s_", "index_exp", "exceptions", "testing",
+    "ndindex", "s_", "index_exp", "exceptions",
 )  # fmt: skip
 for _name in _DTYPES:
     if hasattr(_numpy, _name):

@@ -18,7 +18,7 @@ from .named import public
 from .nn_shared import need_floating, widened
 from .philox import Stream
 from .pointwise import expect_tensor, internal_composite
-from .random import fill_bernoulli
+from .random_fill import fill_bernoulli
 from .reduce import spread
 from .shape_functions import to_shape
 from .softmax import softmax_along

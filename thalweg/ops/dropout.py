@@ -5,19 +5,35 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..core.dtypes import int64
 from ..core.errors import DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Value
 from .arithmetic import broadcast_to, cast, coerce_float
 from .dims import normalize_dim
-from .function import function
+from .function import Call, function
 from .link import ops
 from .named import public
 from .philox import Stream
-from .random import DRAWS, exponential, fill_bernoulli, uniform01
+from .random import draws, uniform01
+from .random_fill import exponential, fill_bernoulli
 
 # The value that SELU (Klambauer et al. 2017) takes at minus infinity: -scale * alpha.
 _SELU_FLOOR = -1.7580993408473766
+
+
+_X = np.array([[-1.0, 0.5, 2.0], [0.25, -3.0, 1.0]])
+
+
+def _drops(*shapes: tuple[int, ...]) -> Any:
+    """Calls on ones of these shapes: in training, not in training, and with a wrong ``p``."""
+    found = []
+    for shape in shapes:
+        x = np.ones(shape)
+        found += [Call((x,), {"training": True}), Call((x, 0.3, False)), Call((x, 1.0, True))]
+    found.append(Call((x, 1.5, True), error=(ValueError, "between 0 and 1")))
+    return draws(*found)
 
 
 def _check(p: float) -> None:
@@ -43,7 +59,13 @@ def _drop(input: Value, shape: tuple[int, ...], p: float, training: bool, rng: S
     return input * (_keep(input, shape, p, rng) * scale)
 
 
-@function("nn.functional.dropout", random=True, out=False, aliases=("dropout",), calls=DRAWS)
+@function(
+    "nn.functional.dropout",
+    random=True,
+    out=False,
+    aliases=("dropout",),
+    calls=_drops((2, 3), (5,), ()),
+)
 def dropout(
     input: Value, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Stream
 ) -> Value:
@@ -64,7 +86,7 @@ def _leading(op: str, input: Value, ndims: dict[int, int]) -> tuple[int, ...]:
     return input.shape[: ndims[input.ndim]]
 
 
-@function("nn.functional.dropout1d", random=True, out=False, calls=DRAWS)
+@function("nn.functional.dropout1d", random=True, out=False, calls=_drops((2, 3, 4), (3, 4)))
 def dropout1d(
     input: Value, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Stream
 ) -> Value:
@@ -72,7 +94,7 @@ def dropout1d(
     return _drop(input, _leading("dropout1d", input, {2: 1, 3: 2}), p, training, rng)
 
 
-@function("nn.functional.dropout2d", random=True, out=False, calls=DRAWS)
+@function("nn.functional.dropout2d", random=True, out=False, calls=_drops((2, 3, 4, 4)))
 def dropout2d(
     input: Value, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Stream
 ) -> Value:
@@ -80,7 +102,9 @@ def dropout2d(
     return _drop(input, _leading("dropout2d", input, {2: 2, 3: 2, 4: 2}), p, training, rng)
 
 
-@function("nn.functional.dropout3d", random=True, out=False, calls=DRAWS)
+@function(
+    "nn.functional.dropout3d", random=True, out=False, calls=_drops((2, 3, 2, 2, 2), (3, 2, 2, 2))
+)
 def dropout3d(
     input: Value, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Stream
 ) -> Value:
@@ -102,7 +126,7 @@ def _alpha_drop(
     return input * keep + shift  # type: ignore[no-any-return]
 
 
-@function("nn.functional.alpha_dropout", random=True, out=False, calls=DRAWS)
+@function("nn.functional.alpha_dropout", random=True, out=False, calls=_drops((2, 3)))
 def alpha_dropout(
     input: Value, p: float = 0.5, training: bool = False, inplace: bool = False, *, rng: Stream
 ) -> Value:
@@ -110,7 +134,7 @@ def alpha_dropout(
     return _alpha_drop(input, input.shape, p, training, rng)
 
 
-@function("nn.functional.feature_alpha_dropout", random=True, out=False, calls=DRAWS)
+@function("nn.functional.feature_alpha_dropout", random=True, out=False, calls=_drops((2, 3, 4)))
 def feature_alpha_dropout(
     input: Value, p: float = 0.5, training: bool = False, inplace: bool = False, *, rng: Stream
 ) -> Value:
@@ -122,7 +146,12 @@ def feature_alpha_dropout(
     return _alpha_drop(input, input.shape[:2], p, training, rng)
 
 
-@function("nn.functional.gumbel_softmax", random=True, out=False, calls=DRAWS)
+@function(
+    "nn.functional.gumbel_softmax",
+    random=True,
+    out=False,
+    calls=draws(Call((_X,)), Call((_X, 0.5, True), {"dim": 0})),
+)
 def gumbel_softmax(
     logits: Value, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1, *,
     rng: Stream,
@@ -143,7 +172,17 @@ def gumbel_softmax(
     return chosen - ops.stop_gradient(soft) + soft  # type: ignore[no-any-return]
 
 
-@function("nn.functional.rrelu", random=True, out=False, aliases=("rrelu",), calls=DRAWS)
+@function(
+    "nn.functional.rrelu",
+    random=True,
+    out=False,
+    aliases=("rrelu",),
+    calls=draws(
+        Call((_X,)),
+        Call((_X, 0.1, 0.3, True)),
+        Call((_X, 0.5, 0.3), error=(RuntimeError, "Lower bound")),
+    ),
+)
 def rrelu(
     input: Value, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
     inplace: bool = False, *, rng: Stream,

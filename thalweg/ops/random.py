@@ -7,27 +7,41 @@ result depends on seed, counter and shape alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from typing import Any
+
+import numpy as np
 
 from ..core.dtypes import DType, default_dtype, float32, float64, int64, uint32
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..ir.node import Value
 from .arithmetic import broadcast_shapes, broadcast_to, cast, constant
-from .contract import Declined
 from .control_functions import while_loop
 from .fill import read_size
-from .function import function
+from .function import Call, function
 from .link import ops
 from .named import public
 from .philox import Stream
 
 Shape = tuple[int, ...]
-DRAWS: Any = Declined("draws numbers of its own; distributions are tested instead of values")
+
+
+def draws(*calls: Call) -> Callable[[], Iterable[Call]]:
+    """Calls of a random function: shapes, dtypes and errors are compared, numbers cannot be."""
+    return lambda: calls
+
+
+_X, _P = np.zeros((2, 3), np.float32), np.full((2, 3), 0.5)
+_NEGATIVE = (RuntimeError, "negative dimension")
+_SIZES = (
+    Call((2, 3)), Call(((2, 0),)), Call(([3],), {"dtype": float64}), Call(((),)),
+    Call((-1,), error=_NEGATIVE), Call((2,), {"dtype": int64}, error=(RuntimeError, "int64")),
+)  # fmt: skip
+_LIKES = (Call((_X,)), Call((_P,)), Call((_X,), {"dtype": float64}), Call((np.zeros(()),)))
 
 # Mantissa bits, so that every value below one is representable and one itself never occurs.
-_PRECISION = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
+PRECISION = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 
 def _words(rng: Stream, shape: Shape, count: int) -> list[Value]:
@@ -62,7 +76,7 @@ def uniform01(rng: Stream, shape: Shape, dtype: DType) -> Value:
         raise DTypeError(f'"check_uniform_bounds" not implemented for {dtype}: expected a float')
     if dtype is float64:
         return _float64(*_words(rng, shape, 2))
-    precision = _PRECISION[dtype.name]
+    precision = PRECISION[dtype.name]
     bits = _shift(rng.bits(shape), 32 - precision)
     return cast(cast(bits, float32) * 2.0**-precision, dtype)
 
@@ -89,7 +103,7 @@ def standard_normal(rng: Stream, shape: Shape, dtype: DType) -> Value:
     return cast(radius * ops.cos(angular * (2.0 * math.pi)), dtype)
 
 
-def _integers(rng: Stream, shape: Shape, low: int, high: int) -> Value:
+def integers(rng: Stream, shape: Shape, low: int, high: int) -> Value:
     """int64 in [low, high), by multiplying a random fraction with the span (Lemire 2019)."""
     span = high - low
     if span <= 1 << 31:
@@ -102,31 +116,31 @@ def _integers(rng: Stream, shape: Shape, low: int, high: int) -> Value:
     return offset + low if low else offset  # type: ignore[no-any-return]
 
 
-@function("rand", random=True, calls=DRAWS)
+@function("rand", random=True, calls=draws(*_SIZES))
 def rand(*size: Any, dtype: DType | None = None, rng: Stream) -> Value:
     """Uniform numbers in [0, 1) of the given size."""
     return uniform01(rng, read_size("rand", size), dtype or default_dtype())
 
 
-@function("randn", random=True, calls=DRAWS)
+@function("randn", random=True, calls=draws(*_SIZES))
 def randn(*size: Any, dtype: DType | None = None, rng: Stream) -> Value:
     """Standard normal numbers of the given size."""
     return standard_normal(rng, read_size("randn", size), dtype or default_dtype())
 
 
-@function("rand_like", random=True, calls=DRAWS)
+@function("rand_like", random=True, calls=draws(*_LIKES))
 def rand_like(input: Value, *, dtype: DType | None = None, rng: Stream) -> Value:
     """Uniform numbers in [0, 1) in the shape and dtype of ``input``."""
     return uniform01(rng, input.shape, dtype or input.dtype)
 
 
-@function("randn_like", random=True, calls=DRAWS)
+@function("randn_like", random=True, calls=draws(*_LIKES))
 def randn_like(input: Value, *, dtype: DType | None = None, rng: Stream) -> Value:
     """Standard normal numbers in the shape and dtype of ``input``."""
     return standard_normal(rng, input.shape, dtype or input.dtype)
 
 
-def _check_range(low: int, high: int) -> None:
+def check_range(low: int, high: int) -> None:
     if low >= high:
         raise ShapeError(
             f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
@@ -135,7 +149,17 @@ def _check_range(low: int, high: int) -> None:
         raise ShapeError(f"randint: expected a span below 2**63, got {high - low}")
 
 
-@function("randint", random=True, calls=DRAWS)
+@function(
+    "randint",
+    random=True,
+    calls=draws(
+        Call((5, (2, 3))),
+        Call((-3, 4, [2])),
+        Call((1, 9, (0,)), {"dtype": float32}),
+        Call((), {"low": 2, "high": 5, "size": (3,)}),
+        Call((3, 3, (2,)), error=(RuntimeError, "less than 'to'")),
+    ),
+)
 def randint(
     *args: Any, low: int = 0, high: int | None = None, size: Sequence[int] | None = None,
     dtype: DType | None = None, rng: Stream,
@@ -152,37 +176,61 @@ def randint(
             f"randint(): expected (high, size) or (low, high, size), got {len(args)} arguments"
         )
     first, last = numbers if len(numbers) == 2 else (low, numbers[0])
-    _check_range(first, last)
-    return cast(_integers(rng, read_size("randint", tuple(size)), first, last), dtype or int64)
+    check_range(first, last)
+    return cast(integers(rng, read_size("randint", tuple(size)), first, last), dtype or int64)
 
 
-@function("randint_like", random=True, calls=DRAWS)
+@function(
+    "randint_like",
+    random=True,
+    calls=draws(Call((_X, 5)), Call((_X, -2, 5)), Call((_X, 4), {"dtype": int64})),
+)
 def randint_like(
     input: Value, low: int = 0, high: int | None = None, *, dtype: DType | None = None, rng: Stream
 ) -> Value:
     """Integers in [low, high) in the shape and dtype of ``input``; one number alone is ``high``."""
     first, last = (0, low) if high is None else (low, high)
-    _check_range(first, last)
-    return cast(_integers(rng, input.shape, first, last), dtype or input.dtype)
+    check_range(first, last)
+    return cast(integers(rng, input.shape, first, last), dtype or input.dtype)
 
 
-@function("randperm", random=True, calls=DRAWS)
+@function(
+    "randperm",
+    random=True,
+    calls=draws(
+        Call((5,)),
+        Call((0,)),
+        Call((4,), {"dtype": float32}),
+        Call((-1,), error=(RuntimeError, "non-negative")),
+    ),
+)
 def randperm(n: int, *, dtype: DType = int64, rng: Stream) -> Value:
     """A random order of 0 .. n - 1: the order of n random 63-bit numbers."""
     if n < 0:
         raise ShapeError(f"n must be non-negative, got {n}")
-    _, order = ops.sort(_integers(rng, (n,), 0, (1 << 63) - 1), dim=0, descending=False)
+    _, order = ops.sort(integers(rng, (n,), 0, (1 << 63) - 1), dim=0, descending=False)
     return cast(order, dtype)
 
 
-@function("normal", random=True, calls=DRAWS)
+@function(
+    "normal",
+    random=True,
+    calls=draws(
+        Call((_P, _P)),
+        Call((_P, 2.0)),
+        Call((0.5, _P)),
+        Call((0.0, 1.0, (2, 3))),
+        Call((np.zeros((2, 1)), np.ones(3))),
+        Call((0.0, -1.0, (2,)), error=(RuntimeError, "std >= 0.0")),
+    ),
+)
 def normal(
     mean: Value | float = 0.0, std: Value | float = 1.0, size: Sequence[int] | None = None, *,
     dtype: DType | None = None, rng: Stream,
 ) -> Value:  # fmt: skip
     """Normal numbers; ``mean`` and ``std`` are tensors that broadcast, or numbers with ``size``."""
     tensors = [v for v in (mean, std) if isinstance(v, Value)]
-    _check_std(std)
+    check_std(std)
     if tensors:
         shape = broadcast_shapes(*(v.shape for v in tensors), op="normal")
         target = dtype or tensors[0].dtype
@@ -193,12 +241,12 @@ def normal(
     return standard_normal(rng, shape, target) * std + mean
 
 
-def _check_std(std: Value | float) -> None:
+def check_std(std: Value | float) -> None:
     if not isinstance(std, Value) and std < 0:
         raise ShapeError(f"normal expects std >= 0.0, but found std {std}")
 
 
-def _below(rng: Stream, shape: Shape, p: Value | float) -> Value:
+def below(rng: Stream, shape: Shape, p: Value | float) -> Value:
     """True with probability ``p`` (a number, or a tensor of ``shape``)."""
     if isinstance(p, Value):
         kind = p.dtype if p.dtype is float64 else float32
@@ -212,53 +260,7 @@ def _below(rng: Stream, shape: Shape, p: Value | float) -> Value:
     return ops.lt(bits, constant(threshold, uint32, shape))  # type: ignore[no-any-return]
 
 
-# The in-place samplers: each returns new contents for a tensor of the operand's shape and dtype.
-
-
-@function("uniform", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS)
-def uniform(input: Value, from_: float = 0.0, to: float = 1.0, *, rng: Stream) -> Value:
-    """Uniform numbers in [from, to) in the shape and dtype of ``input``."""
-    if from_ > to:
-        raise ShapeError(
-            f"uniform_ expects to return a [from, to) range, but found from={from_} > to={to}"
-        )
-    unit = uniform01(rng, input.shape, input.dtype)
-    return unit if (from_, to) == (0.0, 1.0) else unit * (to - from_) + from_
-
-
-@function("Tensor.normal", method="normal", inplace=True, random=True, out=False, calls=DRAWS)
-def fill_normal(input: Value, mean: float = 0.0, std: float = 1.0, *, rng: Stream) -> Value:
-    """Normal numbers in the shape and dtype of ``input``."""
-    _check_std(std)
-    return standard_normal(rng, input.shape, input.dtype) * std + mean
-
-
-@function("Tensor.bernoulli", method="bernoulli", inplace=True, random=True, out=False, calls=DRAWS)
-def fill_bernoulli(input: Value, p: Value | float = 0.5, *, rng: Stream) -> Value:
-    """Ones with probability ``p``, else zeros, in the shape and dtype of ``input``."""
-    return cast(_below(rng, input.shape, p), input.dtype)
-
-
-@function("Tensor.random", method="random", inplace=True, random=True, out=False, calls=DRAWS)
-def fill_random(
-    input: Value, from_: int | None = None, to: int | None = None, *, rng: Stream
-) -> Value:
-    """Integers in [from, to) in the shape and dtype of ``input``; one number alone is ``to``.
-
-    Without numbers: all that the dtype holds from 0 on (floats: up to 2 ** precision).
-    """
-    if from_ is not None and to is None:
-        from_, to = 0, from_
-    if to is None:
-        precision = _PRECISION.get(
-            input.dtype.name, 8 * input.dtype.itemsize - input.dtype.is_signed
-        )
-        to = 2 if input.dtype.category == "bool" else (1 << min(precision, 63)) - (precision >= 63)
-    _check_range(from_ or 0, to)
-    return cast(_integers(rng, input.shape, from_ or 0, to), input.dtype)
-
-
-def _open_unit(rng: Stream, input: Value) -> Value:
+def open_unit(rng: Stream, input: Value) -> Value:
     """Uniform numbers in (0, 1] for logarithms, in float32 or float64."""
     kind = float64 if input.dtype is float64 else float32
     if kind is float64:
@@ -266,66 +268,37 @@ def _open_unit(rng: Stream, input: Value) -> Value:
     return (cast(rng.bits(input.shape), float32) + 0.5) * 2.0**-32
 
 
-@function(
-    "exponential", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS
-)
-def exponential(input: Value, lambd: float = 1.0, *, rng: Stream) -> Value:
-    """Exponential numbers of rate ``lambd`` in the shape and dtype of ``input``."""
-    if lambd <= 0:
-        raise ShapeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    _floating("exponential_", input)
-    return cast(ops.log(_open_unit(rng, input)) * (-1.0 / lambd), input.dtype)
-
-
-@function("geometric", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS)
-def geometric(input: Value, p: float, *, rng: Stream) -> Value:
-    """How many trials of success probability ``p`` until the first success: 1, 2, ..."""
-    if not 0 < p < 1:
-        raise ShapeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
-    trials = ops.ceil(ops.log(_open_unit(rng, input)) / math.log1p(-p))
-    return cast(ops.maximum(trials, constant(1, trials.dtype, trials.shape)), input.dtype)
-
-
-@function(
-    "log_normal", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS
-)
-def log_normal(input: Value, mean: float = 1.0, std: float = 2.0, *, rng: Stream) -> Value:
-    """The exponential of normal numbers in the shape and dtype of ``input``."""
-    if std <= 0:
-        raise ShapeError(f"log_normal_ expects std > 0.0, but found std={std}")
-    return ops.exp(standard_normal(rng, input.shape, input.dtype) * std + mean)  # type: ignore[no-any-return]
-
-
-@function("cauchy", public=False, method=True, inplace=True, random=True, out=False, calls=DRAWS)
-def cauchy(input: Value, median: float = 0.0, sigma: float = 1.0, *, rng: Stream) -> Value:
-    """Cauchy numbers around ``median`` in the shape and dtype of ``input``."""
-    if sigma <= 0:
-        raise ShapeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
-    _floating("cauchy_", input)
-    angle = (_open_unit(rng, input) - 0.5) * math.pi
-    return cast(ops.tan(angle) * sigma + median, input.dtype)
-
-
-def _floating(op: str, input: Value) -> None:
+def floating(op: str, input: Value) -> None:
     if input.dtype.category != "float":
         raise DTypeError(f'"{op}" not implemented for {input.dtype}: expected a float')
 
 
-@function("bernoulli", method=True, random=True, calls=DRAWS)
+@function(
+    "bernoulli",
+    method=True,
+    random=True,
+    calls=draws(
+        Call((_P,)),
+        Call((_X,)),
+        Call((_X, 0.25)),
+        Call((_X, 1.5), error=(RuntimeError, "p to be in [0, 1]")),
+        Call((np.ones(2, np.int64),), error=(RuntimeError, "int64")),
+    ),
+)
 def bernoulli(input: Value, p: float | None = None, *, rng: Stream) -> Value:
     """Ones with the probabilities in ``input`` (or ``p``), else zeros, in its shape and dtype."""
-    _floating("bernoulli", input)
-    return cast(_below(rng, input.shape, input if p is None else p), input.dtype)
+    floating("bernoulli", input)
+    return cast(below(rng, input.shape, input if p is None else p), input.dtype)
 
 
-@function("poisson", random=True, calls=DRAWS)
+@function("poisson", random=True, calls=draws(Call((_P,)), Call((_X,))))
 def poisson(input: Value, *, rng: Stream) -> Value:
     """Poisson numbers of the rates in ``input``, in its shape and dtype; NaN for negative rates.
 
     A uniform number is used up by the probabilities of the outcomes, taken from the most likely one
     outwards to both sides, so the steps grow with the square root of the greatest rate only.
     """
-    _floating("poisson", input)
+    floating("poisson", input)
     rate = cast(input, float64)
     shape = rate.shape
     mode = ops.floor(rate)
@@ -352,7 +325,19 @@ def poisson(input: Value, *, rng: Stream) -> Value:
     return cast(valid, input.dtype)
 
 
-@function("multinomial", method=True, random=True, calls=DRAWS)
+@function(
+    "multinomial",
+    method=True,
+    random=True,
+    calls=draws(
+        Call((_P, 2)),
+        Call((_P, 5, True)),
+        Call((np.ones(4, np.float32), 4)),
+        Call((_P, 0), error=(RuntimeError, "n_sample <= 0")),
+        Call((_P, 4), error=(RuntimeError, "without replacement")),
+        Call((np.ones((1, 1, 2)), 1), error=(RuntimeError, "must be 1 or 2 dim")),
+    ),
+)
 def multinomial(input: Value, num_samples: int, replacement: bool = False, *, rng: Stream) -> Value:
     """Positions drawn with probabilities proportional to ``input``: (n) or (m, n) -> int64.
 
@@ -361,7 +346,7 @@ def multinomial(input: Value, num_samples: int, replacement: bool = False, *, rn
     """
     if input.ndim not in (1, 2):
         raise ShapeError(f"prob_dist must be 1 or 2 dim, got {input.ndim}")
-    _floating("multinomial", input)
+    floating("multinomial", input)
     if num_samples <= 0:
         raise ShapeError(f"cannot sample n_sample <= 0 samples, got {num_samples}")
     last, count = input.ndim - 1, input.shape[-1]
@@ -372,7 +357,7 @@ def multinomial(input: Value, num_samples: int, replacement: bool = False, *, rn
                 f"cannot sample n_sample > prob_dist.size(-1) samples without replacement, got "
                 f"{num_samples} of {count}"
             )
-        race = weights / -ops.log(_open_unit(rng, weights))
+        race = weights / -ops.log(open_unit(rng, weights))
         if num_samples == 1:
             return ops.reshape(ops.argmax(race, dim=last), shape=(*input.shape[:-1], 1))  # type: ignore[no-any-return]
         return public.narrow(ops.sort(race, dim=last, descending=True)[1], last, 0, num_samples)  # type: ignore[no-any-return]
@@ -384,4 +369,5 @@ def multinomial(input: Value, num_samples: int, replacement: bool = False, *, rn
     return ops.reduce_sum(cast(below, int64), dims=(below.ndim - 1,))  # type: ignore[no-any-return]
 
 
-__all__ = ["DRAWS", "Stream", "standard_normal", "uniform01"]
+__all__ = ["PRECISION", "Stream", "below", "check_range", "check_std", "draws", "floating",
+           "integers", "open_unit", "standard_normal", "uniform01"]  # fmt: skip

@@ -15,7 +15,6 @@ import numpy as np
 from ..core.errors import ShapeError, ValueRangeError
 from ..ir.node import Value
 from .arithmetic import broadcast_to
-from .contract import Declined
 from .control_functions import scan
 from .function import Call, composite, function
 from .link import ops
@@ -79,10 +78,26 @@ _NONLINEAR: dict[str, Callable[[Value], Value]] = {
     "tanh": lambda v: ops.tanh(v),
     "relu": lambda v: getattr(public, "nn.functional.relu")(v),
 }
-_NO_COUNTERPART: Any = Declined("PyTorch has no function of this form; layers are compared instead")
 
 
-@composite("lstm_layer", public=False, calls=_NO_COUNTERPART)
+def _layer_calls(gates: int, states: int = 1, **kwargs: Any) -> Callable[[], Iterator[Call]]:
+    def make() -> Iterator[Call]:
+        rng = np.random.default_rng(gates)
+        x, w_ih, w_hh, b = (
+            rng.normal(size=s) / 2
+            for s in [(3, 2, 3), (2 * gates, 3), (2 * gates, 2), (2 * gates,)]
+        )
+        state = [rng.normal(size=(2, 2)) for _ in range(states)]
+        yield Call((x, *state, w_ih, w_hh, b, b), kwargs)
+        yield Call((x, *state, w_ih, w_hh), {"reverse": True, **kwargs})
+        wrong = (RuntimeError, "inconsistent input_size")
+        yield Call((x[:, :, :2], *state, w_ih, w_hh), kwargs, error=wrong)
+
+    make.no_twin = "PyTorch reaches its layers through modules"  # type: ignore[attr-defined]
+    return make
+
+
+@composite("lstm_layer", public=False, calls=_layer_calls(4, 2))
 def lstm_layer(
     x_TBI: Value, h0: Value, c0: Value, w_ih: Value, w_hh: Value, b_ih: Bias = None,
     b_hh: Bias = None, reverse: bool = False,
@@ -104,7 +119,7 @@ def lstm_layer(
     return y, h, c
 
 
-@composite("gru_layer", public=False, calls=_NO_COUNTERPART)
+@composite("gru_layer", public=False, calls=_layer_calls(3))
 def gru_layer(
     x_TBI: Value, h0: Value, w_ih: Value, w_hh: Value, b_ih: Bias = None, b_hh: Bias = None,
     reverse: bool = False,
@@ -126,7 +141,7 @@ def gru_layer(
     return y, h
 
 
-@composite("rnn_layer", public=False, calls=_NO_COUNTERPART)
+@composite("rnn_layer", public=False, calls=_layer_calls(1, nonlinearity="tanh"))
 def rnn_layer(
     x_TBI: Value, h0: Value, w_ih: Value, w_hh: Value, b_ih: Bias = None, b_hh: Bias = None,
     reverse: bool = False, nonlinearity: str = "tanh",
