@@ -9,6 +9,7 @@ out, so no validation text was ever seen in training.
 from __future__ import annotations
 
 import hashlib
+import os
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,13 +79,14 @@ def standard_library() -> Path:
 
 def source_files(root: Path) -> Iterator[Path]:
     """Python files under `root` worth reading, relative to it, in no particular order."""
-    for path in root.rglob("*.py"):
-        relative = path.relative_to(root)
-        # _sysconfigdata records how this one interpreter was built: not source text.
-        generated = relative.name.startswith("_sysconfigdata")
-        if generated or SKIPPED_FOLDERS.intersection(relative.parts[:-1]):
-            continue
-        yield relative
+    for folder, folders, files in os.walk(root):
+        # Never entered: an installation's site-packages may hold more files than all the rest.
+        folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
+        inside = Path(folder).relative_to(root)
+        for name in files:
+            # _sysconfigdata records how this one interpreter was built: not source text.
+            if name.endswith(".py") and not name.startswith("_sysconfigdata"):
+                yield inside / name
 
 
 def load(root: Path | None = None, cap: int = DEFAULT_CAP) -> Corpus:

@@ -10,6 +10,7 @@ from thalweg.nn import functional as F
 from thalweg.nn import init
 from thalweg.nn.module import Module
 from thalweg.tensor import Parameter, Tensor
+from thalweg.tensor.fresh import new_full
 
 
 class _Plain(Module):
@@ -195,7 +196,7 @@ class PReLU(Module):
         super().__init__()
         self.num_parameters = num_parameters
         self.init = init
-        self.weight = Parameter(thalweg.empty(num_parameters, device=device, dtype=dtype))
+        self.weight = Parameter(new_full(num_parameters, 0, device=device, dtype=dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -11,6 +11,7 @@ from thalweg.nn import init
 from thalweg.nn.linear import Linear
 from thalweg.nn.module import Module
 from thalweg.tensor import Parameter, Tensor
+from thalweg.tensor.fresh import new_full
 
 
 def _additive(mask: Tensor | None, name: str, dtype: Any) -> Tensor | None:
@@ -273,7 +274,7 @@ class MultiheadAttention(Module):
         self._reset_parameters()
 
     def _add(self, name: str, shape: tuple[int, ...] | None, made: dict[str, Any]) -> None:
-        value = None if shape is None else Parameter(thalweg.empty(shape, **made))
+        value = None if shape is None else Parameter(new_full(shape, 0, **made))
         self.register_parameter(name, value)
 
     def _reset_parameters(self) -> None:

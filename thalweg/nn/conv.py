@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import thalweg
 from thalweg.nn import functional as F
 from thalweg.nn import init
 from thalweg.nn.module import Module
 from thalweg.nn.shapes import tuple_of
 from thalweg.tensor import Parameter, Tensor
+from thalweg.tensor.fresh import new_full
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 Size = int | Sequence[int]
@@ -71,9 +71,9 @@ class _ConvNd(Module):
         else:
             channels = (out_channels, in_channels // groups)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.weight = Parameter(thalweg.empty((*channels, *self.kernel_size), **made))
+        self.weight = Parameter(new_full((*channels, *self.kernel_size), 0, **made))
         if bias:
-            self.bias = Parameter(thalweg.empty(out_channels, **made))
+            self.bias = Parameter(new_full(out_channels, 0, **made))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()

@@ -9,6 +9,7 @@ from typing import Any
 
 import thalweg
 from thalweg.tensor import Tensor
+from thalweg.tensor.fresh import draw, fill, is_fresh
 
 _UNIT_GAIN = (
     "linear",
@@ -48,12 +49,16 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Fill from the uniform distribution U(a, b)."""
+    if is_fresh(tensor):
+        return draw(tensor, "uniform", (a, b), generator)
     with thalweg.no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Fill from the normal distribution N(mean, std²)."""
+    if is_fresh(tensor):
+        return draw(tensor, "Tensor.normal", (mean, std), generator)
     with thalweg.no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
@@ -86,6 +91,8 @@ def trunc_normal_(
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
+    if is_fresh(tensor):
+        return fill(tensor, val)
     with thalweg.no_grad():
         return tensor.fill_(val)
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import thalweg
 from thalweg.nn import functional as F
 from thalweg.nn import init
 from thalweg.nn.module import Module
 from thalweg.tensor import Parameter, Tensor
+from thalweg.tensor.fresh import new_full
 
 
 class Identity(Module):
@@ -43,9 +43,9 @@ class Linear(Module):
         self.in_features = in_features
         self.out_features = out_features
         made: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.weight = Parameter(thalweg.empty((out_features, in_features), **made))
+        self.weight = Parameter(new_full((out_features, in_features), 0, **made))
         if bias:
-            self.bias = Parameter(thalweg.empty(out_features, **made))
+            self.bias = Parameter(new_full(out_features, 0, **made))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -88,9 +88,9 @@ class Bilinear(Module):
         self.out_features = out_features
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         shape = (out_features, in1_features, in2_features)
-        self.weight = Parameter(thalweg.empty(shape, **made))
+        self.weight = Parameter(new_full(shape, 0, **made))
         if bias:
-            self.bias = Parameter(thalweg.empty(out_features, **made))
+            self.bias = Parameter(new_full(out_features, 0, **made))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()

@@ -10,6 +10,7 @@ from thalweg.nn import functional as F
 from thalweg.nn import init
 from thalweg.nn.module import Module
 from thalweg.tensor import Parameter, Tensor
+from thalweg.tensor.fresh import new_full
 
 
 class _RunningNorm(Module):
@@ -38,12 +39,12 @@ class _RunningNorm(Module):
         self.affine = affine
         self.track_running_stats = track_running_stats
         for name, wanted in (("weight", affine), ("bias", affine and bias)):
-            value = Parameter(thalweg.empty(num_features, **made)) if wanted else None
+            value = Parameter(new_full(num_features, 0, **made)) if wanted else None
             self.register_parameter(name, value)
         mean = variance = count = None
         if track_running_stats:
-            mean = thalweg.zeros(num_features, **made)
-            variance = thalweg.ones(num_features, **made)
+            mean = new_full(num_features, 0, **made)
+            variance = new_full(num_features, 1, **made)
             count = thalweg.tensor(0, dtype=thalweg.int64, device=device)
         self.register_buffer("running_mean", mean)
         self.register_buffer("running_var", variance)
@@ -226,7 +227,7 @@ class LayerNorm(Module):
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         for name, wanted in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
-            value = Parameter(thalweg.empty(self.normalized_shape, **made)) if wanted else None
+            value = Parameter(new_full(self.normalized_shape, 0, **made)) if wanted else None
             self.register_parameter(name, value)
         self.reset_parameters()
 
@@ -269,7 +270,7 @@ class RMSNorm(Module):
         self.elementwise_affine = elementwise_affine
         weight = None
         if elementwise_affine:
-            weight = Parameter(thalweg.empty(self.normalized_shape, device=device, dtype=dtype))
+            weight = Parameter(new_full(self.normalized_shape, 0, device=device, dtype=dtype))
         self.register_parameter("weight", weight)
         self.reset_parameters()
 
@@ -315,7 +316,7 @@ class GroupNorm(Module):
         self.eps = eps
         self.affine = affine
         for name, wanted in (("weight", affine), ("bias", affine and bias)):
-            value = Parameter(thalweg.empty(num_channels, **made)) if wanted else None
+            value = Parameter(new_full(num_channels, 0, **made)) if wanted else None
             self.register_parameter(name, value)
         self.reset_parameters()
 

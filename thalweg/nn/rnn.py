@@ -18,6 +18,7 @@ from thalweg.nn.rnn_cells import State, gru_step, lstm_step, rnn_step
 from thalweg.nn.utils.rnn import PackedSequence
 from thalweg.tensor import Parameter, Tensor
 from thalweg.tensor import functional as sequences
+from thalweg.tensor.fresh import new_full
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
@@ -68,7 +69,7 @@ class RNNBase(Module):
                     shapes["weight_hr"] = (proj_size, hidden_size)
                 names = [f"{kind}_l{layer}{suffix}" for kind in shapes]
                 for name, shape in zip(names, shapes.values()):
-                    self.register_parameter(name, Parameter(thalweg.empty(shape, **made)))
+                    self.register_parameter(name, Parameter(new_full(shape, 0, **made)))
                 self._weight_names.append(names)
         self.reset_parameters()
 
@@ -329,7 +330,9 @@ class RNN(RNNBase):
     def _sequence_op(
         self, x_TBI: Tensor, state: State, weights: list[Any], reverse: bool
     ) -> tuple[Tensor, ...]:
-        return sequences.rnn_layer(x_TBI, *state, *weights, reverse=reverse, nonlinearity=self.nonlinearity)
+        return sequences.rnn_layer(
+            x_TBI, *state, *weights, reverse=reverse, nonlinearity=self.nonlinearity
+        )
 
     def _step(self, from_input: Tensor, state: State, weights: list[Any]) -> State:
         return rnn_step(from_input, state, weights[1], weights[3], self.nonlinearity)

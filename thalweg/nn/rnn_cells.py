@@ -10,6 +10,7 @@ from thalweg.nn import functional as F
 from thalweg.nn import init
 from thalweg.nn.module import Module
 from thalweg.tensor import Parameter, Tensor
+from thalweg.tensor.fresh import new_full
 
 # A state is a tuple whose first entry is the hidden state (and output) of the step.
 State = tuple[Tensor, ...]
@@ -77,10 +78,10 @@ class RNNCellBase(Module):
         self.hidden_size = hidden_size
         self.bias = bias
         rows = num_chunks * hidden_size
-        self.weight_ih = Parameter(thalweg.empty((rows, input_size), **made))
-        self.weight_hh = Parameter(thalweg.empty((rows, hidden_size), **made))
+        self.weight_ih = Parameter(new_full((rows, input_size), 0, **made))
+        self.weight_hh = Parameter(new_full((rows, hidden_size), 0, **made))
         for name in ("bias_ih", "bias_hh"):
-            self.register_parameter(name, Parameter(thalweg.empty(rows, **made)) if bias else None)
+            self.register_parameter(name, Parameter(new_full(rows, 0, **made)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

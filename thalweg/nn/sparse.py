@@ -9,6 +9,7 @@ from thalweg.nn import functional as F
 from thalweg.nn import init
 from thalweg.nn.module import Module
 from thalweg.tensor import Parameter, Tensor
+from thalweg.tensor.fresh import new_full
 
 
 def _checked_padding(name: str, padding_idx: int | None, count: int) -> int | None:
@@ -30,7 +31,7 @@ class _Table(Module):
     def _set_weight(self, given: Tensor | None, freeze: bool, device: Any, dtype: Any) -> None:
         shape = (self.num_embeddings, self.embedding_dim)
         if given is None:
-            empty = thalweg.empty(shape, device=device, dtype=dtype)
+            empty = new_full(shape, 0, device=device, dtype=dtype)
             self.weight = Parameter(empty, requires_grad=not freeze)
             self.reset_parameters()
             return

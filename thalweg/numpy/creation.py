@@ -92,13 +92,13 @@ def empty_like(prototype: Any, dtype: Any = None, order: str = "K", subok: bool 
 def eye(
     N: int, M: int | None = None, k: int = 0, dtype: Any = float, order: str = "C", *,
     device: Any = None, like: Any = None,
-) -> ndarray:  # fmt: skip
+) -> Any:  # fmt: skip
     """Ones on the ``k``-th diagonal of an ``(N, M)`` matrix, zeros elsewhere."""
     _only_cpu(device)
     return from_host(np.eye(N, M, k, dtype=dtype_of(float if dtype is None else dtype).np))
 
 
-def identity(n: int, dtype: Any = None) -> ndarray:
+def identity(n: int, dtype: Any = None) -> Any:
     """The ``(n, n)`` identity matrix."""
     return eye(n, dtype=float if dtype is None else dtype)
 
@@ -110,7 +110,7 @@ def _plain(value: Any) -> Any:
 def arange(
     start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, device: Any = None,
     like: Any = None,
-) -> ndarray:  # fmt: skip
+) -> Any:  # fmt: skip
     """Evenly spaced values of ``[start, stop)``: integers for integers."""
     _only_cpu(device)
     start, stop, step = _plain(start), _plain(stop), _plain(step)
@@ -125,20 +125,21 @@ def linspace(
 ) -> Any:  # fmt: skip
     """``num`` evenly spaced values from ``start`` to ``stop``."""
     _only_cpu(device)
-    return from_host(np.linspace(_plain(start), _plain(stop), num, endpoint, retstep, dtype, axis))
+    compute: Any = np.linspace
+    return from_host(compute(_plain(start), _plain(stop), num, endpoint, retstep, dtype, axis))
 
 
 def logspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: float = 10.0,
     dtype: Any = None, axis: int = 0,
-) -> ndarray:  # fmt: skip
+) -> Any:  # fmt: skip
     """``num`` values from ``base ** start`` to ``base ** stop``, evenly spaced in the exponent."""
     return from_host(np.logspace(_plain(start), _plain(stop), num, endpoint, base, dtype, axis))
 
 
 def geomspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
-) -> ndarray:
+) -> Any:
     """``num`` values from ``start`` to ``stop`` of which each is a constant multiple of the
     previous one."""
     return from_host(np.geomspace(_plain(start), _plain(stop), num, endpoint, dtype, axis))
@@ -175,7 +176,7 @@ def diagflat(v: Any, k: int = 0) -> ndarray:
     return diag(asarray(v).reshape(-1), k)
 
 
-def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> ndarray:
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Any:
     """Ones at and below the ``k``-th diagonal."""
     return from_host(np.tri(N, M, k, dtype=dtype_of(dtype).np))
 
@@ -201,7 +202,7 @@ def ascontiguousarray(a: Any, dtype: Any = None, *, like: Any = None) -> ndarray
     return wrap((made.reshape(1) if not made.ndim else made)._tensor.contiguous())
 
 
-def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> ndarray:
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
     """An array with a copy of the data of any object with ``__dlpack__``."""
     _only_cpu(device)
     if copy is False:
@@ -215,7 +216,7 @@ def fromfunction(function: Any, shape: Any, *, dtype: Any = float, **kwargs: Any
     return function(*map(from_host, grid), **kwargs)
 
 
-def fromiter(iterable: Any, dtype: Any, count: int = -1) -> ndarray:
+def fromiter(iterable: Any, dtype: Any, count: int = -1) -> Any:
     """A one-dimensional array of the values of an iterable."""
     return from_host(np.fromiter(iterable, dtype_of(dtype).np, count))
 

@@ -35,7 +35,7 @@ LINALG = (
 )  # fmt: skip
 
 
-def hosted(plain: Callable[..., Any]) -> Callable[..., Any]:
+def hosted(plain: Any) -> Callable[..., Any]:
     """NumPy's function on our arrays: values in, new arrays out."""
 
     @functools.wraps(plain)

@@ -19,7 +19,7 @@ LinAlgError = np.linalg.LinAlgError
 globals().update(namespace(np.linalg, LINALG))
 
 
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray:
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of vectors or matrices along ``axis`` (None: of the whole array).
 
     ``ord`` None is the 2-norm of all elements. Vectors: any number, inf, -inf, 0 (how many are

@@ -100,7 +100,7 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> ndarray:
     return sum(product, axis, product.dtype)
 
 
-def inner(a: Any, b: Any, /) -> ndarray:
+def inner(a: Any, b: Any, /) -> Any:
     """Sum of products over the last dimensions."""
     one, two = asarray(a), asarray(b)
     if not one.ndim or not two.ndim:

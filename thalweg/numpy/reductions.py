@@ -50,7 +50,7 @@ def _over(
 ) -> Tensor:
     """Reduce; over no axes there is nothing to do but to convert."""
     if not axes:
-        return tensor.to(options.get("dtype", tensor.dtype)).clone()  # type: ignore[no-any-return]
+        return tensor.to(options.get("dtype", tensor.dtype)).clone()
     return RECORDED[name](tensor, axes, keepdims, **options)  # type: ignore[no-any-return]
 
 

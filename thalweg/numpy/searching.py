@@ -13,7 +13,7 @@ from ..tensor.attach import RECORDED
 from .array import NUMBERS, asarray, computed, from_host, ndarray, wrap
 from .reductions import all as every
 from .reductions import axis_number, finish
-from .ufuncs import UFUNCS, number, operand
+from .ufuncs import UFUNCS, as_operand, number
 
 
 def sort(
@@ -63,7 +63,7 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
     if x is None or y is None:
         raise located(ValueError("either both or neither of x and y should be given"))
     try:
-        first, second = operand(x), operand(y)
+        first, second = as_operand(x), as_operand(y)
         weak = [o if o.__class__ in NUMBERS else o.dtype for o in (first, second)]
         kind = asarray(np.empty(0, np.result_type(*weak)))._tensor.dtype
         mask = asarray(condition).astype(bool, copy=False)

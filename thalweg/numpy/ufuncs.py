@@ -7,6 +7,7 @@ them, and records the op.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from .array import NUMBERS, asarray, computed, dtype_of, ndarray, wrap
 UFUNCS: dict[str, ufunc] = {}
 
 
-def operand(value: Any) -> Any:
+def as_operand(value: Any) -> Any:
     """An argument as a Python number or an `ndarray`."""
     return value if value.__class__ in NUMBERS or isinstance(value, ndarray) else asarray(value)
 
@@ -72,7 +73,7 @@ class ufunc:
                 f"{self.__name__}() takes from {self.nin} to {self.nin + 1} positional arguments "
                 f"but {len(args)} were given"
             )
-        operands = [operand(a) for a in args]
+        operands = [as_operand(a) for a in args]
         if dtype is not None:
             operands = [wrap(_tensor(o), dtype_of(dtype)) for o in operands]
         elif not any(isinstance(o, ndarray) for o in operands):
@@ -195,7 +196,7 @@ _SAME = (
     "cosh", "tanh", "floor", "ceil", "trunc", "reciprocal", "square", "isnan", "isfinite",
     "signbit", "fmax", "fmin", "logaddexp", "logaddexp2", "maximum", "minimum", "copysign",
     "hypot", "heaviside", "gcd", "lcm", "logical_and", "logical_or", "logical_xor", "logical_not",
-    "deg2rad", "rad2deg", "nextafter",
+    "deg2rad", "rad2deg", "nextafter", "fmod",
 )  # fmt: skip
 _RENAMED = {
     "negative": "neg", "positive": "positive", "arcsin": "asin", "arccos": "acos",
@@ -203,12 +204,14 @@ _RENAMED = {
     "arctan2": "atan2", "invert": "bitwise_not", "conjugate": "conj", "absolute": "abs",
     "fabs": "abs", "degrees": "rad2deg", "radians": "deg2rad",
 }  # fmt: skip
-_WITH_NUMBERS = {
-    "add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "floor_divide":
-    "floor_divide", "remainder": "remainder", "fmod": "fmod",
-    "bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor",
-    "left_shift": "bitwise_left_shift", "right_shift": "bitwise_right_shift", "equal": "eq",
-    "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge",
+# By operator, which takes a Python number on either side.
+_WITH_NUMBERS: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
+    "divide": operator.truediv, "floor_divide": operator.floordiv, "remainder": operator.mod,
+    "bitwise_and": operator.and_, "bitwise_or": operator.or_, "bitwise_xor": operator.xor,
+    "left_shift": operator.lshift, "right_shift": operator.rshift, "equal": operator.eq,
+    "not_equal": operator.ne, "less": operator.lt, "less_equal": operator.le,
+    "greater": operator.gt, "greater_equal": operator.ge,
 }  # fmt: skip
 
 
@@ -216,7 +219,7 @@ def _power(base: Any, exponent: Any) -> Tensor:
     kind = (base if isinstance(base, Tensor) else exponent).dtype
     if kind.category == "int" and not isinstance(exponent, Tensor) and exponent < 0:
         raise ValueError("Integers to negative integer powers are not allowed.")
-    return RECORDED["pow"](base, exponent)  # type: ignore[no-any-return]
+    return base**exponent  # type: ignore[no-any-return]
 
 
 def _rint(x: Tensor) -> Tensor:
@@ -254,8 +257,8 @@ def _register() -> None:
         add(name, RECORDED[name])
     for name, target in _RENAMED.items():
         add(name, RECORDED[target])
-    for name, target in _WITH_NUMBERS.items():
-        add(name, RECORDED[target], numbers=True)
+    for name, compute in _WITH_NUMBERS.items():
+        add(name, compute, numbers=True)
     add("power", _power, numbers=True)
     for name, compute in {
         "rint": _rint, "sign": _sign, "cbrt": _cbrt, "isinf": _isinf, "ldexp": _ldexp,

@@ -66,6 +66,13 @@ def activation(
     return register
 
 
+def as_floating(op: str, value: Any) -> Value:
+    """``value``, a tensor of numbers, in the default dtype if they are whole; RuntimeError for
+    bools. For what PyTorch computes with operators that promote."""
+    x = expect_tensor(op, value)
+    return _floating(op, ops.cast(x, dtype=default_dtype()) if x.dtype.category == "int" else x)
+
+
 def _floating(op: str, value: Any) -> Value:
     x = expect_tensor(op, value)
     if x.dtype.category not in ("float", "complex"):
@@ -322,14 +329,14 @@ def logsigmoid(input: Value) -> Value:
 @activation("softsign", inplace=False, onnx="Softsign", calls=_WRITTEN_IN_PYTHON)
 def softsign(input: Value) -> Value:
     """x / (1 + |x|)."""
-    x = _floating("softsign", input)
+    x = as_floating("softsign", input)
     return x / (ops.abs(x) + 1.0)  # type: ignore[no-any-return]
 
 
 @activation("tanhshrink", inplace=False, calls=_WRITTEN_IN_PYTHON)
 def tanhshrink(input: Value) -> Value:
     """x - tanh(x)."""
-    x = _floating("tanhshrink", input)
+    x = as_floating("tanhshrink", input)
     return x - ops.tanh(x)  # type: ignore[no-any-return]
 
 

@@ -90,9 +90,10 @@ def roll(
     chosen = tuple(dims) if isinstance(dims, (tuple, list)) else (dims,)
     if len(by) != len(chosen):
         raise ShapeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(chosen)}")
+    if not input.ndim:
+        raise DimError(f"Dimension specified as {chosen[0]} but tensor has no dimensions")
     for shift, dim in zip(by, chosen):
-        if input.ndim:
-            input = _rolled(input, shift, normalize_dim(dim, input.ndim))
+        input = _rolled(input, shift, normalize_dim(dim, input.ndim))
     return input
 
 
@@ -116,6 +117,8 @@ def rot90(input: Value, k: int = 1, dims: Sequence[int] = (0, 1)) -> Value:
     """The plane ``dims`` turned by ``k`` quarter turns from the first towards the second."""
     if len(dims) != 2:
         raise ShapeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input.ndim < 2:
+        raise ShapeError(f"expected total dims >= 2, but got total dims = {input.ndim}")
     a, b = distinct_dims(tuple(dims), input.ndim)
     order = replaced(replaced(tuple(range(input.ndim)), a, b), b, a)
     turned = {

@@ -16,7 +16,7 @@ from .contract import Array, Declined, Grads, Sample, primitive
 from .families import Binary, floats, in_float32, integers, samples_of
 from .function import Call, function
 from .link import ops
-from .pointwise import expect_tensor, internal_composite, loops, zeros_like
+from .pointwise import expect_one_tensor, expect_tensor, internal_composite, loops, zeros_like
 from .pointwise_calls import binary_calls, calls, no_gradients
 
 
@@ -288,13 +288,14 @@ def floor_divide(input: Operand, other: Operand) -> Value:
 )  # fmt: skip
 def remainder(input: Operand, other: Operand) -> Value:
     """Python's modulus: the remainder with the sign of ``other``."""
+    expect_one_tensor("remainder", input, other)
     return ops.remainder(*_numbers("remainder", input, other))  # type: ignore[no-any-return]
 
 
 @function("fmod", method=True, inplace=True, calls=_DIVISION_CALLS)
-def fmod(input: Operand, other: Operand) -> Value:
+def fmod(input: Value, other: Operand) -> Value:
     """C's modulus: the remainder with the sign of ``input``."""
-    return ops.fmod(*_numbers("fmod", input, other))  # type: ignore[no-any-return]
+    return ops.fmod(*_numbers("fmod", expect_tensor("fmod", input), other))  # type: ignore[no-any-return]
 
 
 _REAL_CALLS = binary_calls(numbers=False)

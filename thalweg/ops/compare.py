@@ -93,9 +93,9 @@ _CALLS = binary_calls(
 
 def _comparison(
     name: str, alias: str, text: str, rule: Callable[[Value, Value], Value]
-) -> Callable[[Operand, Operand], Value]:
-    def impl(input: Operand, other: Operand) -> Value:
-        return rule(*coerce(input, other, op=name))
+) -> Callable[[Value, Operand], Value]:
+    def impl(input: Value, other: Operand) -> Value:
+        return rule(*coerce(expect_tensor(name, input), other, op=name))
 
     impl.__name__ = impl.__qualname__ = name
     impl.__doc__ = f"Whether ``input {text} other``, elementwise, with broadcasting; bool."

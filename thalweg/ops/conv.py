@@ -55,8 +55,8 @@ def check_dtypes(op: str, *types: TensorType) -> None:
             raise DTypeError(
                 f"Input type ({types[0].dtype}) and weight type ({t.dtype}) should be the same"
             )
-        if t.dtype.category != "float":
-            raise DTypeError(f"{op}: expected floating-point operands, got {t.dtype}")
+        if t.dtype.category not in ("int", "float"):
+            raise DTypeError(f"{op}: expected int or float operands, got {t.dtype}")
 
 
 class Convolution(Primitive):

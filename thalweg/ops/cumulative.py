@@ -281,7 +281,11 @@ def diff(
     """The ``n``-th difference of neighbours along ``dim``, which shrinks by n; bools by xor."""
     if input.ndim == 0:
         raise ShapeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise ShapeError(f"order must be non-negative but got {n}")
     dim = normalize_dim(dim, input.ndim)
+    if n == 0:
+        return input
     parts = [part for part in (prepend, input, append) if part is not None]
     x = public.cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):

@@ -67,6 +67,8 @@ def cosine_similarity(x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8) -> 
     x, y = coerce(x1, x2, op="cosine_similarity")
     need_floating("cosine_similarity", x)
     axis = normalize_dim(dim, x.ndim)
+    if not x.ndim:
+        return cosine_similarity.body(to_shape(x, (1,)), to_shape(y, (1,)), 0, eps)  # type: ignore[no-any-return]
     cosine = _unit(x, axis, eps) * _unit(y, axis, eps)
     return ops.reduce_sum(cosine, dims=(axis,))  # type: ignore[no-any-return]
 

@@ -158,12 +158,12 @@ def diagonal_of(x: Value) -> Value:
 
 def scale_columns(x: Value, factors: Value) -> Value:
     """x · diag(factors)."""
-    return x * ops.reshape(factors, shape=(*factors.shape[:-1], 1, factors.shape[-1]))
+    return x * ops.reshape(factors, shape=(*factors.shape[:-1], 1, factors.shape[-1]))  # type: ignore[no-any-return]
 
 
 def scale_rows(x: Value, factors: Value) -> Value:
     """diag(factors) · x."""
-    return x * ops.reshape(factors, shape=(*factors.shape, 1))
+    return x * ops.reshape(factors, shape=(*factors.shape, 1))  # type: ignore[no-any-return]
 
 
 def identity(like: Value, n: int | None = None, dtype: DType | None = None) -> Value:
@@ -185,6 +185,13 @@ def rows(x: Value, start: int, stop: int) -> Value:
 def each_matrix(stack: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """The positions of the matrices of a stack."""
     return np.ndindex(*stack)
+
+
+def scipy_routine(library: str, name: str, *arrays: Array) -> Any:
+    """The BLAS or LAPACK routine ``name`` for the dtype of the arrays; it takes one matrix."""
+    import scipy.linalg
+
+    return getattr(scipy.linalg, f"get_{library}_funcs")((name,), arrays)[0]
 
 
 def complaint(op: str, position: tuple[int, ...], stack: tuple[int, ...], text: str) -> LinAlgError:

@@ -17,7 +17,7 @@ from .contract import Array, Declined, Sample, primitive
 from .families import Binary, integers, samples_of, signature
 from .function import Call, function
 from .link import ops
-from .pointwise import expect_tensor, loops, zeros_like
+from .pointwise import expect_one_tensor, expect_tensor, loops, zeros_like
 from .pointwise_calls import binary_calls, no_gradients, unary_calls
 
 
@@ -153,6 +153,7 @@ _BITWISE_CALLS = binary_calls(floats=False, bools=True, extra=(_FLOAT,))
 
 def _bitwise(name: str, operators: tuple[str, ...], text: str) -> Callable[..., Value]:
     def impl(input: Operand, other: Operand) -> Value:
+        expect_one_tensor(name, input, other)
         x, y = coerce(input, other, op=name)
         _whole(name, x)
         return getattr(ops, name)(x, y)  # type: ignore[no-any-return]

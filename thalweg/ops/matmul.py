@@ -249,13 +249,20 @@ def outer(input: Value, vec2: Value) -> Value:
     return ops.reshape(input, shape=(input.shape[0], 1)) * vec2  # type: ignore[no-any-return]
 
 
-def blend(op: str, input: Value, product: Value, beta: Scalar, alpha: Scalar) -> Value:
-    """``beta * input + alpha * product``, where beta 0 ignores even a NaN of ``input``."""
-    if product.dtype.category == "int" and (isinstance(alpha, float) or isinstance(beta, float)):
+def _whole_number(op: str, n: Scalar) -> Scalar:
+    """A factor of integer tensors: cut to its whole part, or for addr refused (as in PyTorch)."""
+    if op == "addr" and isinstance(n, float):
         raise DTypeError(
             f"{op}(): For integral input tensors, argument beta and alpha must not be floating "
-            f"point numbers, got beta={beta} and alpha={alpha}"
+            f"point numbers, got {n}"
         )
+    return int(n.real)
+
+
+def blend(op: str, input: Value, product: Value, beta: Scalar, alpha: Scalar) -> Value:
+    """``beta * input + alpha * product``, where beta 0 ignores even a NaN of ``input``."""
+    if product.dtype.category in ("bool", "int"):
+        alpha, beta = (_whole_number(op, n) for n in (alpha, beta))
     if input.dtype is not product.dtype:
         raise DTypeError(
             f"{op}: self and mat2 must have the same dtype, but got {input.dtype} and "
@@ -266,6 +273,8 @@ def blend(op: str, input: Value, product: Value, beta: Scalar, alpha: Scalar) ->
             f"{op}: input of shape {list(input.shape)} cannot be expanded to the product's shape "
             f"{list(product.shape)}"
         )
+    if product.dtype is bool_:
+        alpha, beta = bool(alpha), bool(beta)
     if alpha != 1:
         product = product * alpha
     if beta == 0:

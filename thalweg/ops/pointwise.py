@@ -39,6 +39,12 @@ def expect_tensor(op: str, value: Any, argument: str = "input", position: int = 
     )
 
 
+def expect_one_tensor(op: str, input: Any, other: Any) -> None:
+    """TypeError if both operands are numbers."""
+    if not isinstance(input, Value):
+        expect_tensor(op, other, "other", 2)
+
+
 def zeros_like(value: Value) -> Value:
     """Zeros of the type of ``value``: the gradient of a function of steps."""
     return constant(0, value.dtype, value.shape)

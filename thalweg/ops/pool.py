@@ -206,6 +206,9 @@ def avg_pool(
         raise ShapeError("divisor must be not zero, got divisor_override=0")
     pads = _overhang(op, x, kernel, steps, around, (1,) * dims, ceil_mode)
     total = window_sum(x, kernel, steps, pads)
+    if x.dtype.category == "int":
+        return unbatch(_whole_means(total, x, kernel, steps, around, count_include_pad,
+                                    divisor_override), single)  # fmt: skip
     if divisor_override is not None:
         return unbatch(total / divisor_override, single)
     for d, (n, k, s, p) in enumerate(zip(x.shape[2:], kernel, steps, around), start=2):

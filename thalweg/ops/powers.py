@@ -16,7 +16,7 @@ from .contract import Array, Grads, Sample, primitive
 from .families import Binary, floats, in_float32, samples_of, signature
 from .function import Call, function
 from .link import ops
-from .pointwise import expect_tensor, loops, zeros_like
+from .pointwise import expect_one_tensor, expect_tensor, loops, zeros_like
 from .pointwise_calls import binary_calls
 from .unary import reciprocal, rsqrt
 
@@ -122,6 +122,7 @@ def pow_(input: Operand, exponent: Operand) -> Value:
 
     RuntimeError for an integer tensor and a negative whole number.
     """
+    expect_one_tensor("pow", input, exponent)
     dtype = common_dtype((input, exponent))
     if dtype.category == "bool":
         raise DTypeError('"pow" not implemented for bool')

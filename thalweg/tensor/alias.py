@@ -115,6 +115,7 @@ def _bind_view(
         if extra.trace is not trace:
             _enter(trace, tensor, extra)
             extra.trace = trace
+            base._ensure_extra().aliases.append(tensor._meta.value)
         return tensor._slot
     extra.stale = extra.multi
     base_slot = bind(trace, base)
@@ -131,6 +132,7 @@ def _bind_view(
     trace.tensors.append(tensor)
     tensor._slot, tensor._meta, tensor._buffer = meta.slot, meta, None
     extra.trace, extra.seen = trace, version
+    base._ensure_extra().aliases.append(meta.value)
     return meta.slot
 
 
@@ -282,15 +284,18 @@ def check_overlap(tensor: Tensor, others: Sequence[Any]) -> None:
         yours = _span(other._current_meta())
         if mine is None or yours is None:
             continue
-        same = mine == yours and (
-            tensor._meta.element_strides() == other._meta.element_strides()
-        )
+        same = mine == yours and _steps(tensor._meta) == _steps(other._meta)
         if not same and mine[0] < yours[1] and yours[0] < mine[1]:
             raise AliasError(
                 "unsupported operation: some elements of the input tensor and the written-to "
                 "tensor refer to a single memory location. Please clone() the tensor before "
                 "performing the operation."
             )
+
+
+def _steps(meta: Meta) -> list[tuple[int, int]]:
+    """Extents and strides of the dimensions that have more than one element."""
+    return [(n, s) for n, s in zip(meta.shape, meta.element_strides()) if n != 1]
 
 
 def _span(meta: Meta) -> tuple[int, int] | None:

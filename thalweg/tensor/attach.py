@@ -12,9 +12,10 @@ from typing import Any
 from ..core.dtypes import BY_NAME
 from ..ops.function import FUNCTIONS, Function, listeners
 from .alias import realise
+from .forms import binary, general, unary
 from .indexing import make_getitem, make_setitem
+from .inplace import inplace
 from .methods import Methods, cast_method
-from .record import binary, general, inplace, unary
 from .tensor import Tensor
 
 RECORDED: dict[str, Callable[..., Any]] = {}
@@ -26,21 +27,25 @@ def attach(function: Function) -> Callable[..., Any]:
     recorded = general(function)
     positional = _positional(function)
     plain = not (function.host or function.random or function.view)
+    operator = recorded
     if plain and function.operators and positional >= 2:
-        form = binary(function, recorded)
+        operator, form = binary(function, recorded)
     elif plain and positional == 1 and function.method:
-        form = unary(function, recorded)
+        operator = form = unary(function, recorded)
     else:
         form = recorded
     for name in (function.name, *function.aliases):
         RECORDED[name] = form
     if function.method and hasattr(function, "method"):
-        _attach_methods(function, form, recorded)
+        _attach_methods(function, form, operator, recorded)
     return form
 
 
 def _attach_methods(
-    function: Function, form: Callable[..., Any], recorded: Callable[..., Any]
+    function: Function,
+    form: Callable[..., Any],
+    operator: Callable[..., Any],
+    recorded: Callable[..., Any],
 ) -> None:
     names = [function.method]
     names += [a for a in function.aliases if "." not in a and not a.startswith("_")]
@@ -55,18 +60,18 @@ def _attach_methods(
                 RECORDED.setdefault(name + "_", changed)
         if function.name.startswith("nn.functional."):
             RECORDED[function.name + "_"] = changed
-    for operator in function.operators:
-        setattr(Tensor, operator, _operator(function, operator, form, recorded))
+    for name in function.operators:
+        setattr(Tensor, name, _operator(function, name, operator, recorded))
 
 
 def _operator(
-    function: Function, name: str, form: Callable[..., Any], recorded: Callable[..., Any]
+    function: Function, name: str, operator: Callable[..., Any], recorded: Callable[..., Any]
 ) -> Callable[..., Any]:
     if name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"):
         return inplace(function)
     if name.startswith("__r") and name not in ("__round__", "__rshift__", "__repr__"):
-        return binary(function, recorded, swapped=True)
-    return form
+        return binary(function, recorded, swapped=True)[0]
+    return operator
 
 
 def _positional(function: Function) -> int:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..core.device import Device, require_available
-from ..core.dtypes import DType, bool_, default_complex_dtype, default_dtype, from_numpy as _dtype_of
-from ..core.dtypes import int64
-from ..core.promotion import promote_types
+from ..core.dtypes import DType, bool_, default_complex_dtype, default_dtype, int64
+from ..core.dtypes import from_numpy as _dtype_of
 from ..core.errors import ArgumentError, DTypeError, ValueRangeError, located
+from ..core.promotion import promote_types
 from ..ir.types import TensorType
 from ..runtime.buffer import Array, Buffer
 from .tensor import Tensor

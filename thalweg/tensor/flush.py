@@ -75,9 +75,8 @@ class Plan:
     the residuals are (('out', i) or ('in', i))."""
 
     __slots__ = (
-        "forward", "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program", "residuals",
-        "slots",
-        "with_history",
+        "forward", "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program",
+        "residuals", "slots", "with_history",
     )  # fmt: skip
 
     def __init__(
@@ -134,6 +133,12 @@ def flush() -> None:
             _run(trace, live)
     finally:
         close(trace)
+
+
+def restart() -> None:
+    """Submit what is recorded and begin a new trace, under the flags as they are now."""
+    flush()
+    close(local.trace)
 
 
 def close(trace: Trace) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from ..core.errors import ArgumentError, ShapeError, ValueRangeError, located
 from ..ops.function import FUNCTIONS, Function
 from .attach import RECORDED
+from .inplace import inplace as recorded_in_place
 from .modes import no_grad
-from .record import inplace as recorded_in_place
 from .tensor import Tensor
 
 _PREFIX = "nn.functional."

@@ -9,7 +9,8 @@ import numpy as np
 from ..core.errors import ArgumentError, IndexOutOfRange, located
 from ..ops.function import Function
 from ..ops.index import Slice, getitem, setitem
-from .record import general, inplace
+from .forms import general
+from .inplace import inplace
 from .tensor import Tensor
 
 _INDEX_TYPES = (int, slice, type(None), type(Ellipsis), Tensor, np.ndarray, list, tuple, np.generic)
@@ -120,11 +121,7 @@ def _bound(value: Any) -> int | None:
 
 
 def _integers(item: Any) -> Any:
-    plain = [
-        [int(v) for v in row] if isinstance(row, (list, tuple)) and not _is_bool_list([row]) else row
-        for row in (x.tolist() if isinstance(x, Tensor) else x for x in item)
-    ]
-    array = np.asarray(plain)
+    array = np.asarray([x.tolist() if isinstance(x, Tensor) else x for x in item])
     if array.size == 0:
         return array.astype(np.int64)
     if array.dtype.kind not in "biu":

@@ -19,7 +19,7 @@ from ..ops.link import ops
 from ..runtime.buffer import Array, Buffer
 from . import autograd
 from .alias import bind, realise, repoint
-from .record import general
+from .forms import general
 from .size import Size
 from .tensor import Tensor
 from .trace import LeafKey, local, transition
@@ -70,16 +70,16 @@ class Methods:
 
     def stride(self: Any, dim: int | None = None) -> Any:
         """Elements between neighbours along each dimension (or along ``dim``)."""
-        strides = self._current_meta().element_strides()
+        strides = self._meta.element_strides()
         return strides if dim is None else strides[dim]
 
     def storage_offset(self: Any) -> int:
         """Elements of the storage before this tensor's first."""
-        return int(self._current_meta().offset)
+        return int(self._meta.offset)
 
     def is_contiguous(self: Any, memory_format: Any = None) -> bool:
         """Whether the elements stand in row-major order without gaps."""
-        meta = self._current_meta()
+        meta = self._meta
         if meta.strides is None or 0 in meta.shape:
             return True
         expected = 1

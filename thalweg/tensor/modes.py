@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..core import flags
-from .flush import flush
+from .flush import restart
 from .trace import local, set_grad_mode
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -146,9 +146,10 @@ class eager:
         self._context: Any = None
 
     def __enter__(self) -> None:
-        flush()
         self._context = flags.override(eager=self.enabled)
         self._context.__enter__()
+        restart()
 
     def __exit__(self, *error: object) -> None:
         self._context.__exit__(*error)
+        restart()

@@ -1,14 +1,12 @@
-"""Recorded forms of public functions: what runs when a user calls ``torch.add`` or ``x.relu()``.
+"""How a call is recorded: trie keys of its arguments, the nodes of a miss, handles of its results.
 
-Each registered `Function` becomes a Python function that looks its call up in the trie. Two shapes
-of call are frequent enough for a form of their own, `unary` and `binary`; `general` takes any
-arguments, and `inplace` is the general form that writes its result into the first operand.
+`forms` and `inplace` build the functions that users call from these steps.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,20 +16,19 @@ from ..core.device import Device
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, located
 from ..ir.node import Value
-from ..ops.arithmetic import cast
 from ..ops.function import Function
 from ..ops.link import ops
-from .alias import assign, bind, check_inplace, check_overlap, describe_view, fit_inplace, make_view, view_chain
+from .alias import bind, describe_view, make_view, view_chain
 from .flush import flush
 from .named import name_results
 from .parameter import Parameter
-from .rng import default_generator, stream_for
+from .rng import default_generator
 from .size import Size
 from .tensor import Tensor
-from .trace import Meta, State, Trace, guard, local, new_metas, scalar_leaf, trie
+from .trace import Meta, State, Trace, guard, new_metas, scalar_leaf, trie
 
 _new = object.__new__
-_codes = itertools.count(16)
+codes = itertools.count(16)
 _TENSOR = "\0tensor"  # precedes a slot in a key, so that slots and integers differ
 _LIST = "\0list"
 _PLAIN = {int, type(None), str, DType, Device, type(Ellipsis)}
@@ -59,7 +56,7 @@ def result(trace: Trace, meta: Meta) -> Tensor:
 
 def after_record(trace: Trace) -> None:
     """Flush where a trace must not grow: op by op under `eager`, and at the length limit."""
-    if flags.eager or len(trace.tensors) > flags.trace_limit:
+    if len(trace.tensors) > trace.limit:
         flush()
 
 
@@ -122,60 +119,7 @@ def any_tensor(values: Sequence[Any]) -> bool:
 
 def call_values(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The function's body applied to the values behind the arguments."""
-    return function.impl(
-        *[operand(a) for a in args], **{k: operand(v) for k, v in kwargs.items()}
-    )
-
-
-# ---- the general form
-
-
-def general(function: Function) -> Callable[..., Any]:
-    """The recorded form of a function for any arguments."""
-    code = next(_codes)
-    parameters = function.signature.parameters
-    accepts_out = "out" in parameters
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
-        if kwargs:
-            if "out" in kwargs and not accepts_out:
-                out = kwargs.pop("out")
-                if out is not None:
-                    check_out(out, args)
-                    value = call(*args, **kwargs)
-                    if isinstance(out, Tensor) and any(out is a for a in args):
-                        fit_inplace(out._meta.value, value._meta.value, function.name)
-                    return store_out(function.name, value, out)
-            if not _PASSIVE.isdisjoint(kwargs):
-                return with_options(function, call, args, kwargs)
-        if function.host:
-            return run_host(function, args, kwargs)
-        trace = local.trace
-        key: list[Any] = [code]
-        try:
-            for value in args:
-                encode(trace, value, key)
-            for name, value in kwargs.items():
-                key.append(name)
-                encode(trace, value, key)
-            if function.random:
-                encode(trace, stream_for(trace, default_generator), key)
-            found = trace.state.next.get(tuple(key))
-        except TypeError as error:
-            raise located(error) from None
-        if found is None:
-            found, promoted = promote_numbers(function, code, trace, args, kwargs)
-            if promoted is not None:
-                return call(*promoted[0], **promoted[1])
-            found = found or miss(function, trace, tuple(key), args, kwargs)
-        trace.state = found
-        return deliver(function, trace, found, args, kwargs)
-
-    call.__name__ = call.__qualname__ = function.name.rpartition(".")[2]
-    call.__doc__ = function.impl.__doc__
-    call.__wrapped__ = function.impl  # type: ignore[attr-defined]
-    return call
+    return function.impl(*[operand(a) for a in args], **{k: operand(v) for k, v in kwargs.items()})
 
 
 def miss(
@@ -314,282 +258,3 @@ def promote_numbers(
         return value
 
     return None, ([promoted(a) for a in args], {k: promoted(v) for k, v in kwargs.items()})
-
-
-# ---- the two frequent forms
-
-
-def unary(function: Function, other_form: Callable[..., Any]) -> Callable[..., Any]:
-    """The recorded form of ``f(x)``; further arguments take the general form."""
-    code = next(_codes)
-
-    def call(input: Any, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs or not isinstance(input, Tensor):
-            return other_form(input, *args, **kwargs)
-        trace = local.trace
-        if input._trace is not trace:
-            bind(trace, input)
-        key = (code, input._slot)
-        found = trace.state.next.get(key)
-        if found is None:
-            found = miss(function, trace, key, (input,), {})
-        trace.state = found
-        meta = found.meta
-        if meta is None:
-            return deliver(function, trace, found, (input,), {})
-        tensor: Tensor = _new(Tensor)
-        tensor._trace = trace
-        tensor._meta = meta
-        tensor._slot = meta.slot
-        tensor._buffer = None
-        tensor._extra = None
-        trace.tensors.append(tensor)
-        if flags.eager or meta.slot > flags.trace_limit:
-            flush()
-        return tensor
-
-    call.__name__ = call.__qualname__ = other_form.__name__
-    call.__doc__ = other_form.__doc__
-    call.__wrapped__ = function.impl  # type: ignore[attr-defined]
-    return call
-
-
-def binary(
-    function: Function, other_form: Callable[..., Any], swapped: bool = False
-) -> Callable[..., Any]:
-    """The recorded form of ``f(x, y)``, y a tensor or a number; ``swapped`` records f(y, x)."""
-    code = next(_codes)
-
-    def call(self: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
-        trace = local.trace
-        kind = other.__class__
-        if args or kwargs or self.__class__ not in _TENSORS:
-            if swapped:
-                return other_form(other, self, *args, **kwargs)
-            return other_form(self, other, *args, **kwargs)
-        if self._trace is not trace:
-            bind(trace, self)
-        if kind is Tensor or kind is Parameter:
-            if other._trace is not trace:
-                bind(trace, other)
-            key: tuple[Any, ...] = (code, self._slot, other._slot)
-            found = trace.state.next.get(key)
-        elif kind is float or kind is int:
-            key = (code, self._slot, other or repr(other), kind)
-            found = trace.state.next.get(key)
-            if found is None:
-                mark = (code, "number", self._slot)
-                state = trace.state
-                if mark not in state.next and other == other:
-                    state.next[mark] = trie.add(state, mark)
-                else:
-                    other = trace.tensors[scalar_leaf(trace, other)]
-                    key = (code, self._slot, other._slot)
-                    found = trace.state.next.get(key)
-        else:
-            if isinstance(other, np.ndarray):
-                other = Tensor._from_array(other.copy())
-            elif not isinstance(other, (Tensor, bool, complex, np.generic)):
-                return NotImplemented if dunder else other_form(self, other)
-            return other_form(other, self) if swapped else other_form(self, other)
-        if found is None:
-            found = miss(function, trace, key, (other, self) if swapped else (self, other), {})
-        trace.state = found
-        tensor: Tensor = _new(Tensor)
-        tensor._trace = trace
-        tensor._meta = meta = found.metas[0]
-        tensor._slot = meta.slot
-        tensor._buffer = None
-        tensor._extra = None
-        trace.tensors.append(tensor)
-        if flags.eager or meta.slot > flags.trace_limit:
-            flush()
-        return tensor
-
-    dunder = swapped or bool(function.operators)
-    call.__name__ = call.__qualname__ = other_form.__name__
-    call.__doc__ = other_form.__doc__
-    call.__wrapped__ = function.impl  # type: ignore[attr-defined]
-    return call
-
-
-_TENSORS = {Tensor, Parameter}
-
-
-# ---- in place, out=, host functions, keywords of tensor creation
-
-
-# In-place functions that may read and write one memory, because they work on copies.
-OVERLAPPING = {"masked_fill_", "index_put_", "index_fill_", "where_", "__setitem__"}
-
-
-def inplace(function: Function) -> Callable[..., Tensor]:
-    """``x.f_(...)``: the function's result becomes the value of ``x``."""
-    code = next(_codes)
-    name = function.method if function.method.startswith("__") else function.method + "_"
-
-    def call(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        trace = local.trace
-        try:
-            kwargs.pop("generator", None)
-            key: list[Any] = [code]
-            encode(trace, self, key)
-            check_inplace(self, name, args)
-            if args and name not in OVERLAPPING:
-                check_overlap(self, args)
-            for value in args:
-                encode(trace, value, key)
-            for keyword, value in kwargs.items():
-                key.append(keyword)
-                encode(trace, value, key)
-            if function.random:
-                encode(trace, stream_for(trace, default_generator), key)
-            state = trace.state
-            whole = tuple(key)
-            extra = self._extra
-            if extra is None or extra.base is None:
-                if whole not in state.next:
-                    _, promoted = promote_numbers(function, code, trace, args, kwargs)
-                    if promoted is not None:
-                        return call(self, *promoted[0], **promoted[1])
-            used = 0
-
-            def compute() -> Value:
-                nonlocal used
-                arguments = (self, *args)
-                if function.random:
-                    with default_generator.recording(trace) as stream:
-                        value = call_values(function, arguments, {**kwargs, "rng": stream})
-                    used = stream.used
-                else:
-                    value = call_values(function, arguments, kwargs)
-                value = distinct((value,), arguments, kwargs)[0]
-                return fit_inplace(self._meta.value, value, name)
-
-            assign(self, whole, function.name, compute, any(a is self for a in args))
-            if used:
-                trace.state.random = used
-            if trace.state.random:
-                default_generator.advance(trace, trace.state.random)
-        except Exception as error:
-            raise located(error) from None
-        after_record(trace)
-        return self
-
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"In-place version of `{function.method}`."
-    return call
-
-
-def check_out(out: Any, args: Sequence[Any]) -> None:
-    """AliasError if writing ``out`` would change operands under way."""
-    try:
-        if isinstance(out, Tensor):
-            check_overlap(out, args)
-    except Exception as error:
-        raise located(error) from None
-
-
-def store_out(name: str, value: Any, out: Any) -> Any:
-    """Write results into the tensors given as ``out=`` and return those."""
-    if isinstance(value, tuple):
-        if not isinstance(out, (tuple, list)) or len(out) != len(value):
-            raise located(ArgumentError(f"{name}(): out= expects {len(value)} tensors"))
-        for one, target in zip(value, out):
-            store_out(name, one, target)
-        return out
-    if not isinstance(out, Tensor):
-        raise located(
-            ArgumentError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
-        )
-    if out._current_meta().requires_grad and local.grad or value.requires_grad and local.grad:
-        raise located(
-            RuntimeError(
-                f"{name}(): functions with out=... arguments don't support automatic "
-                "differentiation, but one of the arguments requires grad."
-            )
-        )
-    if out.shape != value.shape:
-        if out.numel() != 0:
-            import warnings
-
-            warnings.warn(
-                f"An output with one or more elements was resized since it had shape "
-                f"{list(out.shape)}, which does not match the required output shape "
-                f"{list(value.shape)}.", stacklevel=3,
-            )  # fmt: skip
-        out.resize_(value.shape)
-    return out.copy_(value) if out.dtype is value.dtype else _copy_checked(name, value, out)
-
-
-def _copy_checked(name: str, value: Tensor, out: Tensor) -> Tensor:
-    from ..core.promotion import can_cast
-
-    if not can_cast(value.dtype, out.dtype):
-        raise located(
-            RuntimeError(
-                f"{name}: result type {value.dtype} can't be cast to the desired output type "
-                f"{out.dtype}"
-            )
-        )
-    return out.copy_(value)  # type: ignore[no-any-return]
-
-
-def run_host(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Call a function whose result's shape depends on data: flush, then NumPy."""
-
-    def array(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value._array()
-        if isinstance(value, (list, tuple)) and any_tensor(value):
-            return [array(v) for v in value]
-        return value
-
-    try:
-        results = function.impl(
-            *[array(a) for a in args], **{k: array(v) for k, v in kwargs.items()}
-        )
-    except Exception as error:
-        raise located(error) from None
-    return name_results(function.name, results, wrap_host)
-
-
-def wrap_host(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return Tensor._from_array(value)
-    if isinstance(value, np.generic):
-        return Tensor._from_array(np.asarray(value))
-    return value
-
-
-_PASSIVE = frozenset(
-    ("device", "requires_grad", "layout", "pin_memory", "memory_format", "generator")
-)
-
-
-def with_options(
-    function: Function, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
-) -> Any:
-    """Take off the keywords of tensor creation that are not the graph's business."""
-    from ..core.device import require_available
-
-    options = {
-        k: kwargs.pop(k) for k in _PASSIVE & set(kwargs) if k not in function.signature.parameters
-    }
-    device = options.get("device")
-    if device is not None:
-        require_available(Device(device))
-    generator = options.get("generator")
-    if generator is not None and function.random:
-        with generator.as_default():
-            made = call(*args, **kwargs)
-    elif options:
-        made = call(*args, **kwargs)
-    else:
-        raise located(ArgumentError(f"{function.name}(): unexpected keywords {sorted(kwargs)}"))
-    if options.get("requires_grad"):
-        made.requires_grad_(True)
-    return made
-
-
-__all__ = ["binary", "cast", "general", "inplace", "result", "unary"]

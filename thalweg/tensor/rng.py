@@ -88,7 +88,9 @@ class Generator:
 
     def advance(self, trace: Trace, blocks: int) -> None:
         generator = _current(self)
-        trace.rng[generator][1] += blocks
+        entry = trace.rng.get(generator)
+        if entry is not None:  # else the trace was flushed meanwhile, and a new one starts anew
+            entry[1] += blocks
         generator.offset += blocks
 
     @contextlib.contextmanager

@@ -27,9 +27,10 @@ class Extra:
 
     ``base`` is the tensor whose storage a view shows through ``chain``; ``seen`` is the base's
     ``version`` when the view was last derived; ``multi`` marks views that came several at once,
-    ``stale`` those of them whose base was written to since (autograd refuses them). ``exported`` is a NumPy array that shares this
-    tensor's memory as far as the user can tell. ``untracked`` marks aliases made by ``.data``, whose
-    writes autograd does not count; ``silent`` is the number of such writes.
+    ``stale`` those of them whose base was written to since (autograd refuses them). ``exported``
+    is a NumPy array that shares this tensor's memory as far as the user can tell. ``untracked``
+    marks aliases made by ``.data``, whose writes autograd does not count; ``silent`` is the number
+    of such writes.
     """
 
     __slots__ = (
@@ -146,11 +147,12 @@ class Tensor:
     def _current_meta(self) -> Meta:
         """The Meta; of a view whose base was written to, only after deriving it anew."""
         extra = self._extra
-        if extra is not None and extra.base is not None:
-            if extra.stale or extra.seen != extra.base._ensure_extra().version:
-                from .alias import bind
+        if extra is None or extra.base is None:
+            return self._meta
+        if extra.stale or extra.seen != extra.base._ensure_extra().version:
+            from .alias import bind
 
-                bind(local.trace, self)
+            bind(local.trace, self)
         return self._meta
 
     # ---- reading values
@@ -248,7 +250,3 @@ class Tensor:
         if array.dtype.kind not in "biufc":
             array = array.astype(np.float32)
         return array.tolist()
-
-
-if TYPE_CHECKING:
-    Tensor.requires_grad_: Any  # attached from `tensor.methods`

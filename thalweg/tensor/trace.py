@@ -231,7 +231,7 @@ class Trace:
     values with a history in an earlier trace) to that code."""
 
     __slots__ = (
-        "boundaries", "closed", "inputs", "leaves", "owner", "rng", "scope", "state",
+        "boundaries", "closed", "inputs", "leaves", "limit", "owner", "rng", "scope", "state",
         "tensors",
     )  # fmt: skip
 
@@ -245,6 +245,8 @@ class Trace:
         self.scope: Any = None  # of the trace of a function: its `capture.Scope`
         self.owner = threading.get_ident()
         self.closed = False
+        # The slot at which it is flushed: every one under `eager`.
+        self.limit = 0 if flags.eager else flags.trace_limit
 
 
 class Local(threading.local):
