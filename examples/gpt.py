@@ -74,7 +74,7 @@ def write(model, prompt, count):
     return bytes(text).decode("utf-8", errors="replace")
 
 
-def main(steps=400, batch=16):
+def main(steps=800, batch=16):
     torch.manual_seed(0)
     corpus = load()
     held_out = torch.from_numpy(validation_windows(corpus, LENGTH, 64))
@@ -108,6 +108,6 @@ def main(steps=400, batch=16):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=16)
     main(**vars(parser.parse_args()))

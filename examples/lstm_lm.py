@@ -68,7 +68,7 @@ def write(model, prompt, count):
     return bytes(text).decode("utf-8", errors="replace")
 
 
-def main(steps=300, batch=16, length=48):
+def main(steps=600, batch=16, length=48):
     torch.manual_seed(0)
     corpus = load()
     train, held_out = streams(corpus.train, batch), streams(corpus.validation, batch)
@@ -100,7 +100,7 @@ def main(steps=300, batch=16, length=48):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=48)
     main(**vars(parser.parse_args()))

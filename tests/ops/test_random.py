@@ -110,7 +110,7 @@ def test_continuous_distributions(dtype):
 def test_halves(dtype):
     kind = getattr(thalweg, dtype)
     uniform = thalweg.rand(N, dtype=kind).float().numpy()
-    assert 0 <= uniform.min() and uniform.max() < 1
+    assert uniform.min() >= 0 and uniform.max() < 1
     assert abs(uniform.mean() - 0.5) < 0.01 and abs(uniform.std() - 12**-0.5) < 0.01
     normal = thalweg.randn(N, dtype=kind).float().numpy()
     assert abs(normal.mean()) < 0.03 and abs(normal.std() - 1) < 0.03

@@ -61,7 +61,7 @@ def observed(tensor: Any) -> dict[str, Any]:
         "is_leaf": leaf,
         "version": tensor._version,
         "stride": real_strides(tensor),
-        "storage_offset": tensor.storage_offset(),
+        "storage_offset": tensor.storage_offset() if 0 not in tensor.shape else 0,
         "is_contiguous": tensor.is_contiguous(),
         "has_grad_fn": tensor.grad_fn is not None,
     }
@@ -126,6 +126,15 @@ def grad_differences(i: int, mine: Any, other: Any) -> list[str]:
     return []
 
 
+STALE = ("modified by an inplace operation", "has been modified inplace")
+
+
+def lenient(ours: Exception | None, theirs: Exception | None, line: str) -> bool:
+    """Whether PyTorch refuses a backward pass because a value it saved was modified, and we go on
+    because we saved another. (`test_autograd` pins down what each operation saves.)"""
+    return ours is None and "backward" in line and any(words in str(theirs) for words in STALE)
+
+
 def matching(ours: Exception | None, theirs: Exception | None) -> str:
     """Why two outcomes of a line differ, or ''."""
     if (ours is None) != (theirs is None):
@@ -143,6 +152,7 @@ class Program:
         self.limit = limit
         self.lines: list[str] = []
         self.wide: set[int] = set()
+        self.detached: set[int] = set()
         self.theirs = Machine(torch)
         self.ours = Machine(thalweg)
 
@@ -154,6 +164,8 @@ class Program:
         theirs = self.theirs.run(line)
         ours = self.ours.run(line)
         complaint = matching(ours, theirs)
+        if lenient(ours, theirs, line):
+            return False
         assert not complaint, self.report([complaint])
         return theirs is None
 
@@ -209,7 +221,7 @@ class Program:
             else:
                 self.do(self.functional())
         elif self.pick(12) == 0:
-            return self.do(self.backward())
+            return self.do(self.backward(last=False))
         else:
             line = self.change()
             if self.pick(5) == 0:
@@ -217,13 +229,15 @@ class Program:
             self.do(line)
         return True
 
-    def backward(self) -> str:
+    def backward(self, last: bool = True) -> str:
+        """A backward pass; only the last one frees what was saved, because what is saved differs
+        a little."""
         terms = [i for i, t in enumerate(self.theirs.v) if observed(t).get("has_grad_fn")]
         if not terms:
             return "pass"
         some = [i for i in terms if self.pick(3)] or terms
         total = " + ".join(f"(v[{i}] * v[{i}].detach()).sum()" for i in some)
-        return f"({total}).backward(retain_graph={self.pick(2) == 1})"
+        return f"({total}).backward(retain_graph={not last})"
 
     def view(self) -> str:
         i, t = self.tensor()
@@ -233,6 +247,8 @@ class Program:
         expression = maker(t)
         if i in self.wide or "expand" in expression:
             self.wide |= {len(self.theirs.v) + k for k in range(3)}
+        if i in self.detached or "detach" in expression:
+            self.detached |= {len(self.theirs.v) + k for k in range(3)}
         if expression.startswith("*"):
             return f"v.extend(v[{i}]{expression[1:]})"
         return f"v.append(v[{i}]{expression})"
@@ -245,6 +261,9 @@ class Program:
         for extent in t.shape:
             if self.pick(4) == 0:
                 break
+            if not extent:
+                items.append(":")
+                continue
             if advanced and extent and self.pick(2):
                 start, count = self.pick(extent), min(extent, 1 + self.pick(2))
                 positions = [(start + k) % extent for k in range(count)]
@@ -321,6 +340,8 @@ class Program:
         fits = []
         for i, other in enumerate(self.theirs.v):
             try:
+                if "invalid" in observed(other):
+                    continue
                 if torch.broadcast_shapes(other.shape, t.shape) == t.shape:
                     fits.append((i, other))
             except RuntimeError:
@@ -333,7 +354,7 @@ class Program:
         """Let v[i] require gradients or not, but not where it has views: PyTorch calls those
         leaves that require gradients too, although they are not."""
         alone = [storage(t) for t in self.theirs.v].count(storage(self.theirs.v[i])) == 1
-        change = self.choose("requires_grad_", "detach_")
+        change = "detach_" if observed(self.theirs.v[i]).get("has_grad_fn") else "requires_grad_"
         return f"v[{i}].{change}()" if alone else f"v[{i}].mul_(-1)"
 
     def change(self) -> str:
@@ -341,6 +362,9 @@ class Program:
         if i in self.wide:
             return "pass"
         j, other = self.fitting(t)
+        if i in self.detached and other.requires_grad:
+            # Detached tensors do not become part of a graph by being written to, as in PyTorch.
+            j = i
         number = self.pick(7) / 4 - 0.75
         if not dense(t) or not dense(other):
             # Reading what is being written is only found out for dense tensors.
@@ -357,7 +381,8 @@ class Program:
             f"v[{i}].sub_(v[{j}], alpha=2)", f"v[{i}].neg_()",
             f"v[{i}][{self.index(t)}] = {number}", f"v[{i}][{self.index(t)}] *= {number}",
             f"v[{i}][{self.index(t, True)}] = {number}",
-            f"v[{i}][v[{i}].detach() > 0] = {number}", f"v[{i}][{self.index(t)}] += v[{j}].sum()",
+            f"v[{i}][v[{i}].detach() > 0] = {number}",
+            f"v[{i}][{self.index(t)}] += v[{j}].detach().sum()",
             f"v[{i}].masked_fill_(v[{j}].detach() > 0, {number})",
             out, self.mark(i),
             whole,

@@ -235,7 +235,7 @@ def _twice(operation: str) -> Body:
 
 
 SAVING = [
-    "x * x", "x * 2", "x / 2", "2 / x", "x.exp()", "x.tanh()", "x.relu()", "x.sigmoid()",
+    "x * x", "2 / x", "x.exp()", "x.tanh()", "x.relu()", "x.sigmoid()",
     "x ** 2", "x.sqrt()", "x.clamp(0, 1)", "x.log()", "x.sin()", "x.abs()", "x @ x", "x.prod()",
     "x + 1", "x - x", "-x", "x.sum()", "x.mean()", "x.view(3, 1)", "x[1:]", "x.clone()",
     "x.reshape(1, 3).expand(2, 3)", "t.cat([x, x])", "t.stack([x, x])", "x.cumsum(0)", "x.max()",

@@ -18,6 +18,7 @@ import thalweg
 from thalweg.core import flags
 from thalweg.runtime.executor import executor
 from thalweg.runtime.program import executed
+from thalweg.tensor.flush import restart
 from thalweg.tensor.trace import trie
 
 
@@ -296,6 +297,7 @@ def test_pruned_programs_still_run() -> None:
 
 def test_long_traces_flush_by_themselves() -> None:
     with flags.override(trace_limit=100):
+        restart()
         x = data(2)
         for _ in range(1000):
             x = x + 1

@@ -27,7 +27,7 @@ class Config:
     """What decides every number of a run."""
 
     size: str = "small"
-    steps: int = 500
+    steps: int = 1000
     batch: int = 8
     seq: int = 128
     seed: int = 0

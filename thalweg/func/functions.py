@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, ShapeError, ValueRangeError
 from ..ir.graph import substitute
 from ..ir.node import Value
 from ..ir.types import TensorType
@@ -130,7 +130,7 @@ def trace_call(
         extra: list[Tensor] = []
         if has_aux:
             if not isinstance(returned, tuple) or len(returned) != 2:
-                raise ArgumentError(
+                raise ShapeError(
                     f"{name}(f, has_aux=True): expected f to return a tuple (output, aux)"
                 )
             returned, side = returned
@@ -140,7 +140,8 @@ def trace_call(
         results, structure = flatten(returned)
         for value in results:
             if not isinstance(value, Tensor):
-                raise ArgumentError(
+                # PyTorch's `vmap` raises a ValueError for this, the others a RuntimeError.
+                raise (ValueRangeError if name == "vmap" else ShapeError)(
                     f"{name}(f): expected f to return only tensors, got {type(value).__name__}"
                 )
         return (structure, len(results), aux), [*results, *extra]

@@ -104,8 +104,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """``func(*primals)`` and the function that pulls cotangents back through it.
 
     Returns ``(output, vjp_fn)``, with ``has_aux`` ``(output, vjp_fn, aux)``. ``vjp_fn`` takes
-    cotangents in the structure, shapes and dtypes of ``output`` and returns one gradient for each
-    primal (not in a tuple if there is one primal). RuntimeError for cotangents that do not fit.
+    cotangents in the structure, shapes and dtypes of ``output`` and returns a tuple of one gradient
+    for each primal. RuntimeError for cotangents that do not fit.
     """
     traced = trace_call("vjp", func, primals, {}, has_aux)
     inputs = list(traced.traced.inputs)
@@ -125,8 +125,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
             "pull", lambda: gradients_or_zeros(traced.results, stand_ins, inputs), leaves,
             stand_ins, kept,
         )  # fmt: skip
-        grads = like_arguments(traced, tuple(range(len(primals))), found)
-        return grads[0] if len(primals) == 1 else grads
+        return like_arguments(traced, tuple(range(len(primals))), found)
 
     if has_aux:
         return output, vjp_fn, traced.with_aux(recorded[traced.count :])
@@ -161,7 +160,7 @@ def jvp(
     depend on the primals is zero.
     """
     if not isinstance(primals, tuple) or not isinstance(tangents, tuple):
-        raise ArgumentError("jvp(f, primals, tangents): expected primals and tangents as tuples")
+        raise ShapeError("jvp(f, primals, tangents): expected primals and tangents as tuples")
     traced = trace_call("jvp", func, primals, {}, has_aux)
     inputs = traced.traced.inputs
     directions = _fitting("jvp", tangents, traced.call.structure.children[0], inputs)

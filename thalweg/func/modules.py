@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ShapeError, ValueRangeError
 from ..tensor.capture import user_errors
 from ..tensor.functional import stack
 from ..tensor.tensor import Tensor
@@ -22,7 +22,8 @@ def functional_call(
     """``module(*args, **kwargs)`` with the parameters and buffers given in the place of its own.
 
     ``parameter_and_buffer_dicts`` maps dotted names to tensors; several such dictionaries must not
-    share names. What they do not name keeps its value (``strict``: RuntimeError). With
+    share names. Names the module lacks have no effect, and what they do not name keeps its value
+    (``strict``: RuntimeError for both). With
     ``tie_weights`` a tensor that the module holds under several names is replaced under all of
     them. ``args`` that is no tuple is the only argument. The module is as before afterwards.
     """
@@ -37,7 +38,7 @@ def functional_call(
                                  "functional call is ambiguous")  # fmt: skip
             given.update(one)
     else:
-        raise ArgumentError(
+        raise ValueRangeError(
             "Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got "
             f"{type(parameter_and_buffer_dicts)}"
         )
@@ -62,19 +63,16 @@ def _replaced(module: Any, given: dict[str, Any], tie: bool, strict: bool) -> It
     places = _places(module)
     unknown = [name for name in given if name not in places]
     current = {name: owner.__dict__[key] for name, (owner, key) in places.items()}
+    given = {n: v for n, v in given.items() if n in current}
     if tie:
-        tied = {id(current[n]): v for n, v in given.items() if n in current}
-        given = {n: tied[id(t)] for n, t in current.items() if id(t) in tied and t is not None} | {
-            n: v for n, v in given.items() if n in current
-        }
+        tied = {id(current[n]): v for n, v in given.items() if current[n] is not None}
+        given = {n: tied[id(t)] for n, t in current.items() if id(t) in tied} | given
     missing = [n for n, t in current.items() if n not in given and t is not None]
     if strict and (unknown or missing):
         raise ShapeError(
             f"Error(s) in loading state for functional_call: unexpected names {unknown}, missing "
             f"names {missing}"
         )
-    if unknown:
-        raise AttributeError(f"{type(module).__name__} has no parameter or buffer {unknown[0]!r}")
     try:
         for name, tensor in given.items():
             owner, key = places[name]

@@ -31,13 +31,13 @@ def vmap(
     ``in_dims`` says along which dimension each positional argument is sliced (None: it is shared by
     all examples): one int for all, or a tuple with an entry, possibly nested, for each argument.
     ``out_dims`` says where the stacked dimension stands in each result. Keyword arguments are
-    sliced along dimension 0. ``randomness`` decides about random functions in ``func``: "error",
+    shared by all examples. ``randomness`` decides about random functions in ``func``: "error",
     the "same" numbers for all examples, or "different" ones. ``chunk_size`` examples are computed
     at a time. Raises ValueError for dimensions that fit no argument or extents that differ, and
     RuntimeError where ``func`` draws random numbers unasked, reads values or has side effects.
     """
     if randomness not in _RANDOMNESS:
-        raise ValueRangeError(
+        raise ShapeError(
             "Only allowed values for randomness are 'error', 'different', or 'same'. Got "
             f"{randomness}"
         )
@@ -95,7 +95,7 @@ def _in_dims(in_dims: Any, args: Any, kwargs: Any) -> tuple[list[int | None], in
                          "specified a function with no inputs")  # fmt: skip
     entries = [
         *spread(in_dims, tuple(args), f"vmap(in_dims={in_dims})"),
-        *spread(0, dict(kwargs), "vmap"),
+        *spread(None, dict(kwargs), "vmap"),
     ]
     dims: list[int | None] = []
     sizes: dict[int, None] = {}

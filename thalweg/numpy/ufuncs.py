@@ -193,10 +193,10 @@ def check_same_kind(dtype: Any, out: Any) -> None:
 
 _SAME = (
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan", "sinh",
-    "cosh", "tanh", "floor", "ceil", "trunc", "reciprocal", "square", "isnan", "isfinite",
+    "cosh", "tanh", "floor", "ceil", "trunc", "reciprocal", "square", "isnan", "isinf", "isfinite",
     "signbit", "fmax", "fmin", "logaddexp", "logaddexp2", "maximum", "minimum", "copysign",
     "hypot", "heaviside", "gcd", "lcm", "logical_and", "logical_or", "logical_xor", "logical_not",
-    "deg2rad", "rad2deg", "nextafter", "fmod",
+    "deg2rad", "rad2deg", "nextafter", "fmod", "float_power",
 )  # fmt: skip
 _RENAMED = {
     "negative": "neg", "positive": "positive", "arcsin": "asin", "arccos": "acos",
@@ -241,10 +241,6 @@ def _cbrt(x: Tensor) -> Tensor:
     return RECORDED["copysign"](RECORDED["where"](finite, better, root), x)  # type: ignore[no-any-return]
 
 
-def _isinf(x: Tensor) -> Tensor:
-    return RECORDED["isinf"](x)  # type: ignore[no-any-return]
-
-
 def _ldexp(x: Tensor, exponent: Tensor) -> Tensor:
     return x * RECORDED["exp2"](exponent.to(x.dtype))  # type: ignore[no-any-return]
 
@@ -260,11 +256,10 @@ def _register() -> None:
     for name, compute in _WITH_NUMBERS.items():
         add(name, compute, numbers=True)
     add("power", _power, numbers=True)
-    for name, compute in {
-        "rint": _rint, "sign": _sign, "cbrt": _cbrt, "isinf": _isinf, "ldexp": _ldexp,
-        "float_power": RECORDED["float_power"],
-    }.items():  # fmt: skip
-        add(name, compute)
+    add("rint", _rint)
+    add("sign", _sign)
+    add("cbrt", _cbrt)
+    add("ldexp", _ldexp)
 
 
 _register()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import default_dtype
 from ..core.errors import DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Node, Value
 from .arithmetic import constant

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import DType, int64
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, DimError, ShapeError
 from ..ir.node import Value
 from .arithmetic import Scalar, broadcast_shapes, coerce, constant
 from .dims import distinct_dims, normalize_dim, sequence_of_ints
@@ -432,14 +432,21 @@ def _reflect(x: Value, dim: int, low: int, high: int) -> Value:
 
 
 def _replicate(x: Value, dim: int, low: int, high: int) -> Value:
-    x, low, high = _trimmed(x, dim, low, high)
     extent = x.shape[dim]
     before = slice_dim(x, dim, 0, 1)
     after = slice_dim(x, dim, extent - 1, extent)
+    total = extent + low + high
+    if min(extent, total) < 1:
+        raise ShapeError(
+            f"padding ({low}, {high}) leaves nothing at dimension {dim} of input {list(x.shape)}"
+        )
+    # A negative padding may cut more than there is: then it cuts the padding of the other side.
+    start, lead = min(max(-low, 0), extent), min(max(low, 0), total)
+    kept = min(extent - start, total - lead)
     parts = [
-        ops.expand(before, shape=replaced(x.shape, dim, low)),
-        x,
-        ops.expand(after, shape=replaced(x.shape, dim, high)),
+        ops.expand(before, shape=replaced(x.shape, dim, lead)),
+        slice_dim(x, dim, start, start + kept),
+        ops.expand(after, shape=replaced(x.shape, dim, total - lead - kept)),
     ]
     return ops.concat(*parts, dim=dim)  # type: ignore[no-any-return]
 

@@ -18,6 +18,7 @@ from .losses import draw, loss, positive_part, reduced_loss, reductions, zeros_l
 from .named import public
 from .nn_shared import need_floating
 from .reduce import spread
+from .shape_functions import to_shape
 
 
 def vector_norm(x: Value, p: float, dim: int | tuple[int, ...], keepdim: bool = False) -> Value:

@@ -139,7 +139,7 @@ def feature_alpha_dropout(
     input: Value, p: float = 0.5, training: bool = False, inplace: bool = False, *, rng: Stream
 ) -> Value:
     """`alpha_dropout` of whole channels: one decision for each of the first two dimensions."""
-    if input.ndim < 2:
+    if input.ndim < 2 and training and 0 < p < 1:
         raise ShapeError(
             f"Feature dropout requires at least 2 dimensions in the input, got {input.ndim}"
         )

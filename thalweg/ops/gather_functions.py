@@ -21,6 +21,8 @@ from .shape_functions import reorder, slice_dim, to_shape
 def index_of(op: str, index: Value) -> Value:
     if index.dtype is int64 or index.dtype is int32:
         return index
+    if index.dtype.category == "int" and not index.type.numel:
+        return cast(index, int64)
     raise DTypeError(f"{op}(): Expected dtype int32/int64 for index, got {index.dtype.name}")
 
 
@@ -248,7 +250,10 @@ def take_along_dim(input: Value, indices: Value, dim: int | None = None) -> Valu
 
     shape = broadcast_shapes(without(input.shape), without(indices.shape), op="take_along_dim")
     x = broadcast_to(input, (*shape[:axis], input.shape[axis], *shape[axis + 1 :]))
-    at = broadcast_to(indices, (*shape[:axis], indices.shape[axis], *shape[axis + 1 :]))
+    index = index_of("take_along_dim", indices)
+    extent = constant(input.shape[axis], index.dtype, index.shape)
+    index = ops.where(ops.lt(index, constant(0, index.dtype, index.shape)), index + extent, index)
+    at = broadcast_to(index, (*shape[:axis], index.shape[axis], *shape[axis + 1 :]))
     return gather(x, axis, at)  # type: ignore[no-any-return]
 
 

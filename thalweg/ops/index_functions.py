@@ -119,10 +119,12 @@ def index_fill(input: Value, dim: int, index: Value, value: Operand) -> Value:
             f"{value.ndim} dimension(s)."
         )
     axis = normalize_dim(dim, input.ndim)
-    count = _vector("index_fill", index).shape[0]
-    shape = (*input.shape[:axis], count, *input.shape[axis + 1 :]) if input.ndim else (count,)
-    source = broadcast_to(cast(value, input.dtype), shape)
-    return _put_slices("index_fill", input, dim, index, source, "set")
+    none = constant(False, bool_, input.shape[axis : axis + 1])
+    filled = _put_slices("index_fill", none, 0, index, True, "set")
+    if input.ndim:
+        filled = spread(filled, input, tuple(d for d in range(input.ndim) if d != axis))
+    full = broadcast_to(cast(value, input.dtype), input.shape)
+    return ops.where(filled, full, input)  # type: ignore[no-any-return]
 
 
 def _reduce_calls() -> Iterator[Call]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -56,8 +57,9 @@ class System(MatrixOp):
 class Solve(System):
     """x with a x = b, by LU decomposition with partial pivoting.
 
-    ``label`` is the public function that a complaint names. Gradient: Giles (2008), "An extended
-    collection of matrix derivative results", section 2.3.1.
+    ``label`` is the public function that the complaint about a singular matrix names; without
+    one the result is infinite there. Gradient: Giles (2008), "An extended collection of matrix
+    derivative results", section 2.3.1.
     """
 
     name = "solve"
@@ -66,7 +68,13 @@ class Solve(System):
         try:
             return np.linalg.solve(a, b)
         except np.linalg.LinAlgError:
-            raise _singular(a, label) from None
+            if label:
+                raise _singular(a, label) from None
+        result = np.full(b.shape, np.inf, b.dtype)
+        for at in each_matrix(a.shape[:-2]):
+            with contextlib.suppress(np.linalg.LinAlgError):
+                result[at] = np.linalg.solve(a[at], b[at])
+        return result
 
     def vjp(self, node: Node, g: Value) -> Grads:
         found = ops.solve(adjoint(node.inputs[0]), g, label=node.attrs["label"])
@@ -80,6 +88,8 @@ class Solve(System):
         z = invertible(3, 3, complex=True), drawn(3, 2, seed=1, complex=True)
         yield Sample(z, attrs)
         yield Sample(tuple(map(single, z)), attrs, grad=False)
+        some = np.stack([np.eye(2), np.ones((2, 2))])
+        yield Sample((some, drawn(2, 2, 1)), {"label": ""}, grad=False)
         yield Sample((drawn(2, 3), drawn(2, 1)), attrs, error=(RuntimeError, "square"))
         yield Sample((drawn(2, 2), drawn(3, 1)), attrs, error=(RuntimeError, "Incompatible"))
         yield Sample((np.zeros((2, 2)), drawn(2, 1)), attrs, error=(RuntimeError, "singular"))

@@ -272,6 +272,8 @@ def _of_probabilities(
 
 def _rows(op: str, input: Value, target: Value, per_class: bool) -> tuple[Value, Value]:
     """Input as (n, c); target as (n), or (n, c) if it has an entry ``per_class``."""
+    if not input.ndim:  # one class
+        input, target = to_shape(input, (1,)), to_shape(target, (1,)) if per_class else target
     if input.ndim not in (1, 2) or (input.type.numel == 0 and input.shape[-1] == 0):
         raise ShapeError(
             f"{op}: Expected non-empty vector or matrix with optional 0-dim batch size, but got: "

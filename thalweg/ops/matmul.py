@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import bool_
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..ir.node import Value
 from .arithmetic import Scalar, broadcast_shapes, broadcast_to
@@ -365,6 +366,8 @@ def tensordot(a: Value, b: Value, dims: Any = 2) -> Value:
             f"both dimension lists should have same length, got {list(left)} and {list(right)}"
         )
     for i, j in zip(left, right):
+        if 1 in (a.shape[i], b.shape[j]):  # an extent of 1 goes with any other: the rest is summed
+            a, b = (public.sum(v, d, True) if v.shape[d] != 1 else v for v, d in ((a, i), (b, j)))
         if a.shape[i] != b.shape[j]:
             raise ShapeError(
                 f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} "

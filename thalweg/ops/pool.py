@@ -22,6 +22,7 @@ from .conv import out_extent
 from .conv_functions import batched_input, per_dim, unbatch
 from .conv_reference import offsets
 from .link import ops
+from .named import public
 
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -184,11 +185,21 @@ def window_of(
     return kernel, steps, around, spread
 
 
+def _nonempty_input(op: str, input: Value, dims: int) -> tuple[Value, bool]:
+    x, single = batched_input(op, input, dims)
+    if dims > 1 and 0 in x.shape[1:]:
+        raise ShapeError(
+            f"{op}: Expected input's non-batch dimensions to have positive length, but input has "
+            f"a shape of {list(input.shape)}"
+        )
+    return x, single
+
+
 def max_pool(
     op: str, dims: int, input: Value, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
     ceil_mode: bool, return_indices: bool,
 ) -> Any:  # fmt: skip
-    x, single = batched_input(op, input, dims)
+    x, single = _nonempty_input(op, input, dims)
     kernel, steps, around, spread = window_of(op, dims, kernel_size, stride, padding, dilation)
     pads = _overhang(op, x, kernel, steps, around, spread, ceil_mode)
     values, where = ops.max_pool(x, kernel=kernel, stride=steps, padding=pads, dilation=spread)
@@ -200,7 +211,7 @@ def avg_pool(
     op: str, dims: int, input: Value, kernel_size: Any, stride: Any, padding: Any,
     ceil_mode: bool, count_include_pad: bool, divisor_override: int | None,
 ) -> Value:  # fmt: skip
-    x, single = batched_input(op, input, dims)
+    x, single = _nonempty_input(op, input, dims)
     kernel, steps, around, _ = window_of(op, dims, kernel_size, stride, padding, 1)
     if divisor_override == 0:
         raise ShapeError("divisor must be not zero, got divisor_override=0")
@@ -211,18 +222,39 @@ def avg_pool(
                                     divisor_override), single)  # fmt: skip
     if divisor_override is not None:
         return unbatch(total / divisor_override, single)
-    for d, (n, k, s, p) in enumerate(zip(x.shape[2:], kernel, steps, around), start=2):
-        low, high = (-p, n + p) if count_include_pad else (0, n)
-        counts = tuple(
-            float(max(min(o * s - p + k, high) - max(o * s - p, low), 0))
-            for o in range(total.shape[d])
-        )
-        if set(counts) == {float(k)}:
-            total = total / float(k)
+    for d, counts in _counts(total, x, kernel, steps, around, count_include_pad):
+        if set(counts) == {float(kernel[d - 2])}:
+            total = total / counts[0]
             continue
         table = ops.table(values=counts, dtype=total.dtype)
         total = total / ops.reshape(table, shape=(len(counts), *(1,) * (total.ndim - d - 1)))
     return unbatch(total, single)
+
+
+def _whole_means(
+    total: Value, x: Value, kernel: Ints, stride: Ints, padding: Ints, count_include_pad: bool,
+    divisor: int | None,
+) -> Value:  # fmt: skip
+    """Sums of integers divided by what each window counts, without the fraction."""
+    if divisor is not None:
+        return public.div(total, divisor, rounding_mode="trunc")  # type: ignore[no-any-return]
+    for d, counts in _counts(total, x, kernel, stride, padding, count_include_pad):
+        table = ops.table(values=tuple(map(int, counts)), dtype=total.dtype)
+        table = ops.reshape(table, shape=(len(counts), *(1,) * (total.ndim - d - 1)))
+        total = public.div(total, table, rounding_mode="trunc")
+    return total
+
+
+def _counts(
+    total: Value, x: Value, kernel: Ints, stride: Ints, padding: Ints, count_include_pad: bool
+) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """Per spatial dimension how many elements each window counts."""
+    for d, (n, k, s, p) in enumerate(zip(x.shape[2:], kernel, stride, padding), start=2):
+        low, high = (-p, n + p) if count_include_pad else (0, n)
+        yield d, tuple(
+            float(max(min(o * s - p + k, high) - max(o * s - p, low), 0))
+            for o in range(total.shape[d])
+        )
 
 
 def window_sum(x: Value, kernel: Ints, stride: Ints, padding: Pairs) -> Value:

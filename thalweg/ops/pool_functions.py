@@ -152,6 +152,19 @@ def _bins(size: int, count: int) -> list[range]:
     return [range(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
+class PoolInputError(ShapeError, ValueRangeError):
+    """An input of too few dimensions: PyTorch raises ValueError or RuntimeError, as output_size
+    is given as a sequence or a number."""
+
+
+def _batched_input(op: str, input: Value, dims: int) -> tuple[Value, bool]:
+    if input.ndim <= dims:
+        raise PoolInputError(
+            f"{op}: Input dimension should be at least {dims + 1}, got shape {list(input.shape)}"
+        )
+    return batched_input(op, input, dims)
+
+
 def _output_size(op: str, output_size: Any, x: Value, dims: int) -> Ints:
     given: Sequence[Any] = output_size if isinstance(output_size, (tuple, list)) else (output_size,)
     given = tuple(given) * dims if len(given) == 1 else tuple(given)
@@ -231,7 +244,7 @@ def _make_adaptive_max(dims: int) -> None:
     def body(input: Value, output_size: Any, return_indices: bool = False) -> Any:
         """Maximum over windows that cover the input evenly: ``output_size`` of them per dimension
         (None keeps the input's size), with ``return_indices`` also the flat positions."""
-        x, single = batched_input(op, input, dims)
+        x, single = _batched_input(op, input, dims)
         sizes = _output_size(op, output_size, x, dims)
         if all(m and n % m == 0 for n, m in zip(x.shape[2:], sizes)):
             kernel = tuple(n // m for n, m in zip(x.shape[2:], sizes))

@@ -172,6 +172,8 @@ def prod(
 ) -> Value:
     """The product over one dimension (default: all). Integers multiply as int64."""
     dims = normalize_dims(dim, input.ndim)
+    if dtype is bool_:
+        return reduced(ops.reduce_min, cast(input, bool_), dims, keepdim)
     return reduced(ops.reduce_prod, summable(input, dtype), dims, keepdim)
 
 
@@ -242,6 +244,11 @@ def _amax_calls() -> Iterator[Call]:
 
 def _amax(name: str, op: Any, input: Value, dim: Dim, keepdim: bool) -> Value:
     dims = normalize_dims(dim, input.ndim)
+    if dim in (None, ()) and not input.type.numel:
+        raise ShapeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+            "the reduction dim with the 'dim' argument."
+        )
     require_elements(name, input, dims)
     return reduced(op, input, dims, keepdim)
 

@@ -233,6 +233,8 @@ def masked_fill(input: Value, mask: Value, value: Operand) -> Value:
     if mask.dtype is not bool_:
         raise DTypeError(f"masked_fill only supports boolean masks, but got mask of {mask.dtype}")
     if isinstance(value, Value):
+        if value.dtype.is_complex and not x.dtype.is_complex:
+            raise DTypeError(f"value cannot be converted to type {x.dtype} without overflow")
         if value.ndim:
             raise ShapeError(
                 "masked_fill only supports a 0-dimensional value tensor, but got tensor with "

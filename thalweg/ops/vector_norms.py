@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import DType
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Node, Value
 from .arithmetic import cast, constant
 from .contract import Grads
@@ -105,22 +105,24 @@ def vector_norm(
 
 def _matrix_calls() -> Iterator[Call]:
     x = _example(2, 3, 4)
-    for order in ("fro", 1, -1, math.inf, -math.inf):
+    for order in ("fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf):
         yield Call((x, order))
         yield Call((x, order, (0, 2), True))
+    yield Call((x, 3), error=(RuntimeError, "not supported"))
 
 
 def _matrix(
     op: str, x: Value, ord: Any, dim: tuple[int, int], keepdim: bool, dtype: DType | None
 ) -> Value:
-    """Matrix norms that are reductions; the spectral ones need singular values."""
+    """Matrix norms: reductions of the elements, or of the singular values."""
     rows, cols = distinct_dims(dim, x.ndim)
     if ord == "fro":
         return _vector(op, x, 2, (rows, cols), keepdim, dtype)
+    if ord in ("nuc", 2, -2):
+        return _spectral(op, x if dtype is None else cast(x, dtype), ord, rows, cols, keepdim)
     if ord not in (1, -1, math.inf, -math.inf):
-        raise NotImplementedError(
-            f"{op}: order {ord!r} of a matrix needs singular values; expected 'fro', 1, -1, inf "
-            "or -inf"
+        raise NormOrderError(
+            f"{op}: Order {ord!r} not supported: expected 'fro', 'nuc', 1, -1, 2, -2, inf or -inf"
         )
     outer, inner = (cols, rows) if abs(ord) == 1 else (rows, cols)
     sums = _vector(op, x, 1, inner, True, dtype)
@@ -128,6 +130,22 @@ def _matrix(
     if keepdim:
         return picked  # type: ignore[no-any-return]
     return public.squeeze(picked, (rows, cols))  # type: ignore[no-any-return]
+
+
+class NormOrderError(ValueRangeError, RuntimeError):
+    """A matrix norm that does not exist (PyTorch raises RuntimeError here)."""
+
+
+def _spectral(op: str, x: Value, ord: Any, rows: int, cols: int, keepdim: bool) -> Value:
+    """The sum ("nuc"), the largest (2) or the smallest (-2) of the singular values."""
+    kept = kept_shape(x.shape, (rows, cols))
+    values = getattr(public, "linalg.svdvals")(public.movedim(x, (rows, cols), (-2, -1)))
+    if ord == "nuc":
+        found = ops.reduce_sum(values, dims=(values.ndim - 1,))
+    else:
+        require_elements(op, values, (values.ndim - 1,))
+        found = (public.amax if ord > 0 else public.amin)(values, -1)
+    return to_shape(found, kept) if keepdim else found
 
 
 @function("linalg.matrix_norm", calls=_matrix_calls)
@@ -139,10 +157,8 @@ def matrix_norm(
     *,
     dtype: DType | None = None,
 ) -> Value:
-    """Norms of matrices: "fro", 1 and -1 (columns' sums), inf and -inf (rows' sums).
-
-    The spectral orders 2, -2 and "nuc" raise NotImplementedError.
-    """
+    """Norms of matrices: "fro", 1 and -1 (columns' sums), inf and -inf (rows' sums), 2 and -2
+    (the largest and smallest singular value), "nuc" (the sum of singular values)."""
     return _matrix("linalg.matrix_norm", A, ord, tuple(dim), keepdim, dtype)  # type: ignore[arg-type]
 
 
@@ -187,6 +203,7 @@ def _torch_norm_calls() -> Iterator[Call]:
     yield Call((x, 2, 1))
     yield Call((x, math.inf, 0, True))
     yield Call((x, 3, (0, 1)))
+    yield Call((x, "nuc"))
     yield Call((_example(),))
 
 
@@ -201,8 +218,11 @@ def norm(
 ) -> Value:
     """The ``p``-norm of the elements over ``dim`` (default: all), always as a vector's.
 
-    ``p`` "nuc" raises NotImplementedError: it needs singular values.
+    ``p`` "nuc" is the sum of the singular values of a matrix (or over two dimensions).
     """
     if p == "nuc":
-        raise NotImplementedError("norm: p='nuc' needs singular values, which are not available")
+        dims = tuple(range(input.ndim)) if dim is None else distinct_dims(dim, input.ndim)
+        if len(dims) != 2:
+            raise ShapeError(f"norm: 'nuc' expects two dimensions, got dim={dim} of {input.ndim}")
+        return _matrix("norm", input, "nuc", dims, keepdim, dtype)
     return _vector("norm", input, 2 if p in ("fro", None) else p, dim, keepdim, dtype)

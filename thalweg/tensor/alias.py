@@ -115,7 +115,7 @@ def _bind_view(
         if extra.trace is not trace:
             _enter(trace, tensor, extra)
             extra.trace = trace
-            base._ensure_extra().aliases.append(tensor._meta.value)
+            _note_alias(base, tensor._meta.value)
         return tensor._slot
     extra.stale = extra.multi
     base_slot = bind(trace, base)
@@ -132,8 +132,15 @@ def _bind_view(
     trace.tensors.append(tensor)
     tensor._slot, tensor._meta, tensor._buffer = meta.slot, meta, None
     extra.trace, extra.seen = trace, version
-    base._ensure_extra().aliases.append(meta.value)
+    _note_alias(base, meta.value)
     return meta.slot
+
+
+def _note_alias(base: Tensor, value: Value) -> None:
+    """Remember that ``value`` shows the memory of ``base``, until that is written to."""
+    aliases = base._ensure_extra().aliases
+    if value not in aliases:
+        aliases.append(value)
 
 
 def realise(tensor: Tensor) -> Buffer:
@@ -284,7 +291,7 @@ def check_overlap(tensor: Tensor, others: Sequence[Any]) -> None:
         yours = _span(other._current_meta())
         if mine is None or yours is None:
             continue
-        same = mine == yours and _steps(tensor._meta) == _steps(other._meta)
+        same = mine == yours and tensor.ndim == other.ndim and _steps(tensor._meta) == _steps(other._meta)
         if not same and mine[0] < yours[1] and yours[0] < mine[1]:
             raise AliasError(
                 "unsupported operation: some elements of the input tensor and the written-to "
@@ -450,12 +457,14 @@ def _assign_through_view(
         written = write_chain(base_meta.value, chain, new)
         value = kept_gradient(base_meta, written, detached)
         found = transition(trace, key, name, lambda: (value,))
+        found.info = new
         if not extra.untracked:
             own = (base_meta.value, tensor._meta.value)
             found.overwritten = _overwritten(base, own, value, shared)
     else:
         trace.state = found
     repoint(trace, base, found.metas[0])
+    _note_alias(base, found.info)
     if extra.untracked:
         extra.silent += 1
         base._ensure_extra().silent += 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import AutogradError
 from ..ir.graph import substitute
-from ..ir.node import INPUT, Node, Value
+from ..ir.node import INPUT, Node, Value, make_input
 from ..ops.arithmetic import cast, constant
 from ..ops.link import ops
 from ..passes.autodiff import gradients, requires_grad
@@ -404,12 +404,15 @@ class HistorySegment:
             through = set(asked) - set(points) - set(leaves)
             overwritten = {**self.history.overwritten, **dict.fromkeys(written)}
             forbidden = Forbidden(self.history.forward, overwritten)
-            grads = gradients(roots, seeds, wrt, through, forbidden.check)
+            # Fresh inputs stand for the cotangents, as they did when the residuals were chosen: so
+            # what is merged with the forward pass is what was kept of it.
+            cotangent_inputs = [make_input(v.type) for v in roots]
+            grads = gradients(roots, cotangent_inputs, wrt, through, forbidden.check)
             found = [(v, g) for v, g in zip(wrt, grads) if g is not None]
             reached.extend(v for v, _ in found)
             here = {v: metas[s].value for v, s in zip(handles, saved)}
             merged = forbidden.forward.merge([g for _, g in found])
-            rebuilt = substitute(merged, here)
+            rebuilt = substitute(merged, {**here, **dict(zip(cotangent_inputs, seeds))})
             return [finish(g, run.create) for g in rebuilt]
 
         state = transition(trace, key, "backward", build)

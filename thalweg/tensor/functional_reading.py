@@ -165,17 +165,13 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 @face("nn.functional.one_hot", method=False)
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 (..., num_classes): 1 at each class number, 0 elsewhere; -1 stands for one class more
-    than the largest of ``tensor``. RuntimeError for classes outside, for a ``tensor`` that is not
-    int64, and for an empty one without ``num_classes``."""
+    than the largest of ``tensor``, which is read. RuntimeError for a ``tensor`` that is not int64,
+    and for an empty one without ``num_classes``; IndexError, when read, for classes outside."""
     if not isinstance(tensor, Tensor):
         raise ArgumentError(f"one_hot(): argument 'tensor' must be Tensor, not {type(tensor)}")
-    if tensor.dtype.name == "int64":
-        if num_classes == -1:
-            num_classes = largest_class(tensor._array())
-        if num_classes > 0 and tensor.numel():
-            values = tensor._array()
-            if values.min() < 0:
-                raise ShapeError("Class values must be non-negative.")
-            if values.max() >= num_classes:
-                raise ShapeError("Class values must be smaller than num_classes.")
+    if num_classes == -1 and tensor.dtype.name == "int64":
+        values = tensor._array()
+        num_classes = largest_class(values)
+        if values.min() < 0:
+            raise ShapeError("Class values must be non-negative.")
     return _hot(tensor, num_classes)  # type: ignore[no-any-return]
