@@ -183,28 +183,34 @@ class _Encoder:
         self._open.discard(id(value))
 
     def _tensor(self, tensor: Any, path: tuple[str, ...]) -> Any:
-        self._alive.append(tensor)
-        coded = {"tensor": self._store(tensor.detach().cpu().numpy(), path)}
+        from .tensor.alias import memory_of
+
+        base, shown = memory_of(tensor)
+        self._alive.append(base)
+        coded = {"tensor": self._store(tensor.detach()._array(), path, (id(base), shown))}
         if tensor.requires_grad:
             coded["grad"] = True
         return coded
 
-    def _store(self, array: Array, path: tuple[str, ...]) -> Any:
+    def _store(self, array: Array, path: tuple[str, ...], memory: Any = None) -> Any:
+        """Store an array once per ``memory`` (default: its address); how the file names it."""
         if array.dtype in _COMPLEX:
             pairs = np.ascontiguousarray(array).view(_COMPLEX[array.dtype])
             # Keyed by the complex memory, since the pairs may be a copy.
-            return {"pairs": self._name(array, pairs.reshape(*array.shape, 2), path)}
+            return {"pairs": self._name(array, pairs.reshape(*array.shape, 2), path, memory)}
         if array.dtype.newbyteorder("=") not in _NAMES:
             raise TypeError(f"save cannot store an array of {array.dtype}, given at {_shown(path)}")
-        return self._name(array, array, path)
+        return self._name(array, array, path, memory)
 
-    def _name(self, memory: Array, stored: Array, path: tuple[str, ...]) -> str:
-        place = memory.__array_interface__["data"][0]
-        key: Any = (place, memory.dtype.str, memory.dtype.name, memory.shape, memory.strides)
-        if not memory.size:
+    def _name(self, array: Array, stored: Array, path: tuple[str, ...], memory: Any) -> str:
+        place = array.__array_interface__["data"][0] if memory is None else memory
+        key: Any = (place, array.dtype.str, array.dtype.name, array.shape)
+        if memory is None:
+            key = (*key, array.strides)
+        if not array.size:
             key = object()  # no elements, so no memory to be shared
         if key not in self._names:
-            self._alive.append(memory)
+            self._alive.append(array)
             self._names[key] = self._free(".".join(path) or "value")
             self.arrays[self._names[key]] = stored
         return self._names[key]

@@ -61,6 +61,16 @@ from thalweg.nn.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
+from thalweg.nn.lazy import (
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyLinear,
+    UninitializedParameter,
+)
 from thalweg.nn.linear import (
     Bilinear,
     Flatten,
@@ -105,6 +115,7 @@ from thalweg.nn.normalization import (
     LayerNorm,
     LocalResponseNorm,
     RMSNorm,
+    SyncBatchNorm,
 )
 from thalweg.nn.padding import (
     CircularPad1d,
@@ -177,6 +188,7 @@ from thalweg.nn.upsampling import (
     UpsamplingNearest2d,
 )
 from thalweg.tensor import Parameter
+from thalweg.tensor.parameter import Buffer
 
 __all__ = [
     "CELU",
@@ -203,6 +215,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
     "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
@@ -249,6 +262,13 @@ __all__ = [
     "LPPool3d",
     "LSTMCell",
     "LayerNorm",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
@@ -303,6 +323,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
     "Threshold",
@@ -315,6 +336,7 @@ __all__ = [
     "TripletMarginWithDistanceLoss",
     "Unflatten",
     "Unfold",
+    "UninitializedParameter",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

@@ -15,6 +15,7 @@ from thalweg.nn.hooks import HookMixin
 from thalweg.nn.members import BUFFER, MODULE, PARAMETER, MemberView
 from thalweg.nn.state import StateMixin
 from thalweg.tensor import Parameter, Tensor
+from thalweg.tensor.parameter import Buffer
 
 
 class Module(HookMixin, StateMixin):
@@ -51,7 +52,8 @@ class Module(HookMixin, StateMixin):
 
     def __setattr__(self, name: str, value: Any) -> None:
         members = self.__dict__.get("_members")
-        if not isinstance(value, (Parameter, Module)) and (members is None or name not in members):
+        own = isinstance(value, (Parameter, Buffer, Module))
+        if not own and (members is None or name not in members):
             object.__setattr__(self, name, value)
             return
         if members is None:
@@ -60,6 +62,8 @@ class Module(HookMixin, StateMixin):
         old = members.get(name)
         if isinstance(value, Parameter):
             new = PARAMETER
+        elif isinstance(value, Buffer):
+            new = BUFFER
         elif old == PARAMETER and value is not None:
             raise TypeError(
                 f"cannot assign '{_type_name(value)}' as parameter '{name}' "
@@ -85,6 +89,9 @@ class Module(HookMixin, StateMixin):
                 del members[name]
                 self._non_persistent_buffers_set.discard(name)
             members[name] = new
+        if isinstance(value, Buffer):
+            hidden = self._non_persistent_buffers_set
+            (hidden.discard if value.persistent else hidden.add)(name)
         self.__dict__[name] = value
 
     def __delattr__(self, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import bool_
 from ..core.errors import DTypeError, IndexOutOfRange, ShapeError
 from ..ir.node import Value
 from .arithmetic import Operand, Scalar, broadcast_to, cast, constant
@@ -16,6 +17,7 @@ from .gather_functions import combined, index_of, lifted
 from .index import put_at
 from .link import ops
 from .named import public
+from .reduce import spread
 from .shape_functions import reorder, slice_dim, to_shape
 
 

@@ -1,4 +1,4 @@
-"""Functions of matrices made of the decompositions: determinants, pseudo-inverses, ranks, powers."""
+"""Functions of matrices made of decompositions: determinants, pseudo-inverses, ranks, powers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _exchange_sign(pivots: Value, like: Value) -> Value:
 
 def _product(diagonal: Value, pivots: Value) -> Value:
     found = ops.reduce_prod(diagonal, dims=(diagonal.ndim - 1,))
-    return found * _exchange_sign(pivots, found)
+    return found * _exchange_sign(pivots, found)  # type: ignore[no-any-return]
 
 
 def _det_vjp(node: Node, g: Value) -> Grads:
@@ -457,7 +457,7 @@ def householder_product(A: Value, tau: Value) -> Value:
             matmul(v, matmul(adjoint(v), product)),
             public.expand(columns(factors, i, i + 1), (*a.shape[:-2], m)),
         )
-    return product
+    return product  # type: ignore[no-any-return]
 
 
 def _diagonal_calls() -> Iterator[Call]:

@@ -47,6 +47,10 @@ def reducible(node: Node, partial: Partial) -> bool:
     return category != "complex" or partial.op in ("sum", "prod")
 
 
+def _numbered(shape: Shape) -> Array:
+    return np.arange(int(np.prod(shape)), dtype=np.float64).reshape(shape)
+
+
 def arange_samples(
     *cases: tuple[Shape, dict[str, Any]], fails: Sequence[tuple[Shape, dict[str, Any], str]] = ()
 ) -> Any:
@@ -54,11 +58,10 @@ def arange_samples(
     a ShapeError with the fragment given."""
 
     def make() -> Iterator[Sample]:
-        for shape, attrs, *fragment in (*cases, *fails):
-            count = int(np.prod(shape))
-            array = np.arange(count, dtype=np.float64).reshape(shape)
-            error = (ShapeError, fragment[0]) if fragment else None
-            yield Sample((array,), attrs, error=error)
+        for shape, attrs in cases:
+            yield Sample((_numbered(shape),), attrs)
+        for shape, attrs, fragment in fails:
+            yield Sample((_numbered(shape),), attrs, error=(ShapeError, fragment))
 
     return make
 

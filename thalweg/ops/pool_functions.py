@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import int64
-from ..core.errors import ShapeError
+from ..core.errors import ShapeError, ValueRangeError
 from ..ir.node import Value
 from .conv_functions import batched_input, unbatch
 from .function import Call, composite
@@ -220,7 +220,7 @@ def _make_adaptive_avg(dims: int) -> None:
     def body(input: Value, output_size: Any) -> Value:
         """Mean over windows that cover the input evenly: ``output_size`` of them per dimension
         (None keeps the input's size)."""
-        x, single = batched_input(op, input, dims)
+        x, single = _batched_input(op, input, dims)
         sizes = _output_size(op, output_size, x, dims)
         if all(m and n % m == 0 for n, m in zip(x.shape[2:], sizes)):
             kernel = tuple(n // m for n, m in zip(x.shape[2:], sizes))

@@ -119,19 +119,25 @@ def _bind_view(
         return tensor._slot
     extra.stale = extra.multi
     base_slot = bind(trace, base)
+    if extra.trace is trace and extra.seen == version and extra.shown == base_slot:
+        return tensor._slot
     if extra.trace is trace and tensor._slot < len(trace.tensors):
         trace.tensors[tensor._slot] = None
-    chain = extra.chain
-    state = transition(
-        trace, ("view", base_slot, chain), "view",
-        lambda: (apply_chain(base._meta.value, chain),),
-    )  # fmt: skip
+    chain, old = extra.chain, tensor._meta
+    leaf = old.requires_grad and old.is_leaf
+
+    def derive() -> tuple[Value, ...]:
+        value = apply_chain(base._meta.value, chain)
+        return (ops.as_leaf(value) if leaf else value,)
+
+    state = transition(trace, ("view", base_slot, chain, leaf), "view", derive)
     meta = state.metas[0]
-    old = tensor._meta
+    if leaf:
+        trace.leaves[meta.slot] = tensor
     meta.strides, meta.offset, meta.chain = old.strides, old.offset, old.chain
     trace.tensors.append(tensor)
     tensor._slot, tensor._meta, tensor._buffer = meta.slot, meta, None
-    extra.trace, extra.seen = trace, version
+    extra.trace, extra.seen, extra.shown = trace, version, base_slot
     _note_alias(base, meta.value)
     return meta.slot
 
@@ -168,6 +174,15 @@ def realise(tensor: Tensor) -> Buffer:
             "scan, vmap, grad, ...): it cannot be read by item(), print or Python's `if` there"
         )
     return tensor._buffer
+
+
+def memory_of(tensor: Tensor) -> tuple[Tensor, Chain]:
+    """What tells one tensor's memory from another's: its base, and the part of it that is shown.
+    Two tensors with equal results are tied."""
+    extra = tensor._extra
+    if extra is None or extra.base is None:
+        return tensor, ()
+    return extra.base, tuple(step for step in extra.chain if not _detached((step,)))
 
 
 def apply_chain(value: Value, chain: Chain) -> Value:

@@ -26,8 +26,9 @@ class Extra:
     """What most tensors never need: gradients, aliasing, hooks.
 
     ``base`` is the tensor whose storage a view shows through ``chain``; ``seen`` is the base's
-    ``version`` when the view was last derived; ``multi`` marks views that came several at once,
-    ``stale`` those of them whose base was written to since (autograd refuses them). ``exported``
+    ``version`` and ``shown`` its slot when the view was last derived; ``multi`` marks views that
+    came several at once, ``stale`` those of them whose base was written to since (autograd refuses
+    them). ``exported``
     is a NumPy array that shares this tensor's memory as far as the user can tell. ``untracked``
     marks aliases made by ``.data``, whose writes autograd does not count; ``silent`` is the number
     of such writes.
@@ -35,7 +36,7 @@ class Extra:
 
     __slots__ = (
         "aliases", "base", "chain", "exported", "function", "grad", "history", "hooks", "multi",
-        "post_hooks", "retain", "seen", "silent", "stale", "trace", "untracked", "version",
+        "post_hooks", "retain", "seen", "shown", "silent", "stale", "trace", "untracked", "version",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class Extra:
         self.stale = False
         self.untracked = False
         self.silent = 0
+        self.shown = -1
         self.function: Any = None
         self.aliases: list[Any] = []
 

@@ -136,8 +136,8 @@ def spectral_norm(
     """Divide a weight by its largest singular value, estimated by ``n_power_iterations`` steps of
     power iteration in each training forward. Returns the module.
 
-    ``dim`` counts the outputs (default 0, of transposed convolutions 1). ``ValueError`` without such
-    a tensor or iterations. Miyato et al., arXiv 1802.05957.
+    ``dim`` counts the outputs (default 0, of transposed convolutions 1). ``ValueError`` without
+    such a tensor or iterations. Miyato et al., arXiv 1802.05957.
     """
     weight = getattr(module, name, None)
     if not isinstance(weight, Tensor):

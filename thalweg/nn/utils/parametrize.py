@@ -148,7 +148,8 @@ class ParametrizationList(ModuleList):
                 if not isinstance(part, Tensor) or part.dtype != original.dtype:
                     got = getattr(part, "dtype", type(part).__name__)
                     raise ValueError(
-                        f"`right_inverse` should return tensors of dtype {original.dtype}, got {got}"
+                        f"`right_inverse` should return tensors of dtype {original.dtype}, "
+                        f"got {got}"
                     )
                 original.data = part.detach().clone() if part is value else part.detach()
 
@@ -227,8 +228,8 @@ def register_parametrization(
         original = module._buffers.get(tensor_name)
     if original is None:
         raise ValueError(
-            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with "
-            f"name '{tensor_name}'"
+            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element "
+            f"with name '{tensor_name}'"
         )
     made = ParametrizationList([parametrization], original, unsafe=unsafe)
     delattr(module, tensor_name)
