@@ -8,6 +8,7 @@ import importlib as _importlib
 from math import e, inf, nan, pi
 from typing import Any as _Any
 
+from .core import flags as _flags
 from .core.device import Device as device
 from .core.dtypes import (
     ALL as _DTYPES,
@@ -67,6 +68,9 @@ from .tensor.rng import (
 from .tensor.size import Size
 
 __version__ = "0.1.0"
+
+if _flags.num_threads:  # given in the environment
+    set_num_threads(_flags.num_threads)
 
 for _dtype in _DTYPES:
     globals()[_dtype.name] = _dtype

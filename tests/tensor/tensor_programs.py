@@ -325,6 +325,8 @@ class Program:
     def functional(self) -> str:
         i, t = self.tensor()
         j, _ = self.fitting(t)
+        if "invalid" in observed(t):
+            return "pass"
         # Results of operations are contiguous here, and only mostly so in PyTorch.
         a, b = f"v[{i}].contiguous()", f"v[{j}].contiguous()"
         return self.choose(
@@ -366,8 +368,9 @@ class Program:
             # Detached tensors do not become part of a graph by being written to, as in PyTorch.
             j = i
         number = self.pick(7) / 4 - 0.75
-        if not dense(t) or not dense(other):
-            # Reading what is being written is only found out for dense tensors.
+        if not dense(t) or not dense(other) or 1 in (*t.shape, *other.shape):
+            # Reading what is being written is only found out for dense tensors, and strides of
+            # dimensions of one element differ.
             j = i if storage(other) == storage(t) else j
         whole = f"v[{i}][...] = v[{j}]"
         if storage(self.theirs.v[j]) == storage(t):
