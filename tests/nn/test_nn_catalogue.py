@@ -122,7 +122,12 @@ NORMALISATION: list[Case] = [
     ("GroupNorm", (2, 4), {}, (IMAGE,)),
     # One element to a group: in exact arithmetic the gradient is zero, so in single precision
     # rounding errors, multiplied by 1 / sqrt(eps), would be all there is to compare.
-    ("GroupNorm", (4, 4), {"affine": False}, (lambda: real(3, 4)().detach().double().requires_grad_(),)),
+    (
+        "GroupNorm",
+        (4, 4),
+        {"affine": False},
+        (lambda: real(3, 4)().detach().double().requires_grad_(),),
+    ),
     ("LocalResponseNorm", (3,), {"alpha": 0.1}, (IMAGE,)),
 ]
 

@@ -100,3 +100,33 @@ def test_parameters_to_vector_and_back() -> None:
     assert all(p.requires_grad and p.is_leaf for p in ours.parameters())
     with pytest.raises(TypeError, match=r"expected .*Tensor, but got: list"):
         nn.utils.vector_to_parameters([1.0], ours.parameters())
+
+
+def test_clipping_views_shared_arrays_and_one_gradient_twice() -> None:
+    kept: list[list[Any]] = []
+    for lib in (thalweg, torch):
+        whole = lib.tensor([1.0, -5.0, 2.0, 9.0])
+        array = np.array([3.0, 4.0], np.float32)
+        one, other, third = (lib.nn.Parameter(lib.zeros(n)) for n in (3, 3, 2))
+        one.grad = whole[:3]
+        other.grad = one.grad
+        third.grad = lib.from_numpy(array)
+        norm = lib.nn.utils.clip_grad_norm_([one, other, third], 1.0)
+        lib.nn.utils.clip_grad_value_([one, other, third], 0.05)
+        kept.append([norm.numpy(), whole.numpy(), third.grad.numpy().copy(), array])
+    for ours, theirs in zip(*kept):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_clipping_records_two_steps_whatever_the_number_of_gradients() -> None:
+    from thalweg.tensor.trace import local
+
+    parameters = [nn.Parameter(thalweg.ones(2)) for _ in range(9)]
+    for parameter in parameters:
+        parameter.grad = thalweg.ones(2)
+    thalweg.synchronize()
+    before = len(local.trace.tensors)
+    nn.utils.clip_grad_norm_(parameters, 0.5)
+    # Nine gradients bound, one norm, one bound number, nine new gradients; and nothing was run.
+    assert len(local.trace.tensors) - before <= 9 + 1 + 1 + 9
+    assert local.trace.tensors

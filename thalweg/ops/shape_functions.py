@@ -241,6 +241,8 @@ def movedim(input: Value, source: int | Sequence[int], destination: int | Sequen
             f"movedim: Invalid source or destination dims: source ({list(old)} dims) should "
             f"contain the same number of dims as destination ({list(new)} dims)"
         )
+    if not input.ndim:
+        return reorder(input, ())  # whose one dimension, 0, may be named
     order = [d for d in range(input.ndim) if d not in old]
     for place, dim in sorted(zip(new, old)):
         order.insert(place, dim)
