@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .ops.linalg_shared import LinAlgError
 from .tensor.functional import namespace
 
 
@@ -13,4 +14,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(namespace("linalg"))
+    return sorted([*namespace("linalg"), "LinAlgError"])

@@ -36,6 +36,7 @@ class FirstRow(thalweg.nn.Module):
 
 def pair(layer: int, name: str) -> tuple[Any, Any]:
     """A layer of both packages with the parametrization and the same state."""
+    thalweg.manual_seed(layer)
     ours, theirs = LAYERS[layer][0](thalweg), LAYERS[layer][0](torch)
     getattr(parametrizations, name)(ours)
     getattr(torch.nn.utils.parametrizations, name)(theirs)
@@ -128,3 +129,37 @@ def test_mistakes() -> None:
         parametrizations.spectral_norm(thalweg.nn.Linear(2, 2), n_power_iterations=0)
     with pytest.raises(ValueError, match="no parameter or buffer"):
         parametrizations.spectral_norm(thalweg.nn.Linear(2, 2), "nothing")
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize("layer", range(len(LAYERS)))
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_hook_based_forms_are_torchs(name: str, layer: int) -> None:
+    make, shape = LAYERS[layer]
+    thalweg.manual_seed(layer)
+    ours, theirs = make(thalweg), make(torch)
+    getattr(thalweg.nn.utils, name)(ours)
+    getattr(torch.nn.utils, name)(theirs)
+    state = ours.state_dict()
+    assert sorted(state) == sorted(theirs.state_dict())
+    theirs.load_state_dict({k: torch.from_numpy(to_numpy(v).copy()) for k, v in state.items()})
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(layer))
+    for _ in range(2):
+        one, other = ours(to_thalweg(x)), theirs(x)
+        assert_close(one, other, 1e-4)
+        ours.zero_grad(), theirs.zero_grad()
+        one.pow(2).sum().backward()
+        other.pow(2).sum().backward()
+        wanted = dict(theirs.named_parameters())
+        assert sorted(dict(ours.named_parameters())) == sorted(wanted)
+        for key, parameter in ours.named_parameters():
+            assert_close(parameter.grad, wanted[key].grad, 1e-3, key)
+    with pytest.raises(RuntimeError, match="Cannot register two"):
+        getattr(thalweg.nn.utils, name)(ours)
+    ours.eval()
+    before = ours(to_thalweg(x))
+    getattr(thalweg.nn.utils, "remove_" + name)(ours)
+    assert_close(ours(to_thalweg(x)), before, 1e-5)
+    assert sorted(ours.state_dict()) == ["bias", "weight"]
+    with pytest.raises(ValueError, match=f"{name} of 'weight' not found"):
+        getattr(thalweg.nn.utils, "remove_" + name)(ours)

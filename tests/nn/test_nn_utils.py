@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nn_parity import assert_close, make_pair, to_thalweg
 
 import thalweg
 from thalweg import nn
+from thalweg.tensor.trace import local
 
 
 def trained_pair() -> tuple[Any, torch.nn.Module]:
@@ -119,8 +121,6 @@ def test_clipping_views_shared_arrays_and_one_gradient_twice() -> None:
 
 
 def test_clipping_records_two_steps_whatever_the_number_of_gradients() -> None:
-    from thalweg.tensor.trace import local
-
     parameters = [nn.Parameter(thalweg.ones(2)) for _ in range(9)]
     for parameter in parameters:
         parameter.grad = thalweg.ones(2)

@@ -35,7 +35,7 @@ UNDEFINED = {"empty", "empty_like", "new_empty"}
 
 # rtol, atol. Half precision is computed in float32 here and step by step in PyTorch.
 _TOLERANCE = {
-    "float64": (1e-6, 1e-8), "float32": (1e-3, 2e-5), "float16": (1e-2, 1e-2),
+    "float64": (1e-6, 1e-8), "float32": (1e-3, 2e-5), "float16": (2e-2, 5e-2),
     "bfloat16": (4e-2, 4e-2), "complex64": (1e-3, 5e-5), "complex128": (1e-6, 1e-8),
 }  # fmt: skip
 
@@ -131,6 +131,8 @@ def convert(x: Any, made: list[tuple[Any, Any]]) -> Any:
     if isinstance(x, (torch.Generator, torch.nn.Module)) or getattr(x, "__module__", "") in _CODE:
         raise NotComparable("an object made of PyTorch's functions")
     if isinstance(x, dict):
+        if x.get("sparse"):
+            raise NotComparable("a sparse gradient")
         return {k: convert(v, made) for k, v in x.items()}
     if type(x) in (list, tuple, torch.Size):
         items = [convert(v, made) for v in x]
@@ -221,6 +223,30 @@ def describe(sample: Any) -> str:
     return text if len(text) < 240 else text[:237] + "..."
 
 
+# Where the dimension stands in functions that choose among equal elements as they like.
+TIES = {"sort": 0, "argsort": 0, "mode": 0, "topk": 1, "kthvalue": 1}
+
+
+def settled(name: str, sample: Any, mine: Any, theirs: Any) -> Any:
+    """PyTorch's results, with our positions in place of its own if those are as good a choice:
+    without repetition (unless one is chosen) and of equal elements."""
+    x = sample.input
+    if name not in TIES or sample.kwargs.get("stable") or not x.ndim:
+        return theirs
+    dim = dict(enumerate(sample.args)).get(TIES[name], -1)
+    dim = sample.kwargs.get("dim", dim)
+    ours_, their = flat(mine), flat(theirs)
+    if isinstance(dim, bool) or tuple(ours_[-1].shape) != tuple(their[-1].shape):
+        return theirs
+    at = torch.from_numpy(array_of(ours_[-1]).astype(np.int64))
+    lifted = [i if i.ndim == x.ndim else i.unsqueeze(dim) for i in (at, their[-1])]
+    chosen = [torch.gather(x.detach(), dim, i) for i in lifted]
+    distinct = bool((lifted[0].sort(dim).values.diff(dim=dim) > 0).all())
+    if distinct and torch.allclose(*chosen, rtol=0, atol=0, equal_nan=True):
+        return (*their[:-1], at) if len(their) > 1 else at
+    return theirs
+
+
 # ---- running one name
 
 
@@ -242,29 +268,41 @@ def is_random(name: str, sample: Any) -> bool:
     function = FUNCTIONS.get(name)
     if name == "nn.functional.scaled_dot_product_attention":
         return bool(sample.kwargs.get("dropout_p"))
+    if name == "nn.functional.multi_head_attention_forward":
+        return sample.args[9] > 0 and bool(sample.kwargs.get("training", True))
     return function is not None and function.random
 
 
-def run(name: str, infos: list[Any], limit: int = 200) -> Report:
-    """Every comparison of one public name, at most ``limit`` samples per variant and dtype."""
+def run(
+    name: str, infos: list[Any], limit: int = 200, function: Callable[..., Any] | None = None
+) -> Report:
+    """Every comparison of one public name (or of ``function`` in its place), with at most ``limit``
+    samples per variant and dtype."""
     report = Report(name)
-    function = ours(name)
+    function = function or ours(name)
     assert function is not None
+    if name.endswith("_") and not name.startswith("__"):
+        function = _on_copy(function)
     with warnings.catch_warnings(), np.errstate(all="ignore"), torch.random.fork_rng():
         warnings.simplefilter("ignore")
         for info in infos:
             label = f"[{info.variant_test_name}] " if info.variant_test_name else ""
+            call = function
             if info.variant_test_name == "in_place":
-                function = getattr(thalweg.Tensor, name + "_")
+                call = _on_copy(getattr(thalweg.Tensor, name + "_"))
             for dtype in DTYPES:
                 if dtype not in info.dtypes:
                     continue
                 few = max(1, limit // 8) if dtype in NARROW else limit
                 short = str(dtype).removeprefix("torch.")
                 for sample in samples_of(info, dtype, few):
-                    _run_sample(report, info, function, sample, f"{label}{short}")
-            _run_errors(report, info, function, label, limit)
+                    _run_sample(report, info, call, sample, f"{label}{short}")
+            _run_errors(report, info, call, label, limit)
     return report
+
+
+def _on_copy(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda input, *args, **kwargs: method(input.clone(), *args, **kwargs)
 
 
 def samples_of(info: Any, dtype: torch.dtype, limit: int) -> list[Any]:
@@ -288,8 +326,6 @@ def _run_sample(report: Report, info: Any, function: Any, sample: Any, label: st
         return
     if info.name in ADAPTED:
         args, kwargs = ADAPTED[info.name](*args, **kwargs)
-    if info.name == "zero_":
-        args = (args[0].clone(),)
     mine, error = raised(lambda: _computed(function(*args, **kwargs)))
     if error is not None and "complex64" in label and isinstance(error, DTypeError):
         report.declined += 1  # complex numbers are data: few functions compute with them
@@ -297,6 +333,7 @@ def _run_sample(report: Report, info: Any, function: Any, sample: Any, label: st
     if error is not None:
         report.note(where, f"raised {short_error(error)}")
         return
+    theirs = settled(info.name, sample, mine, theirs)
     found = _compare(mine, theirs, values)
     report.note(where, found)
     if not found and values and made:
@@ -391,7 +428,7 @@ def _run_variants(
         elif error is not None:
             report.note(f"{where} {kind}", f"raised {short_error(error)}")
         else:
-            found = _compare(mine, expected, values)
+            found = _compare(mine, settled(info.name, sample, mine, expected), values)
             if not found and kind == "in place" and mine is not args[0]:
                 found = "another tensor is returned"
             report.note(f"{where} {kind}", found)
@@ -417,7 +454,7 @@ def error_inputs_of(info: Any) -> Iterator[Any]:
 
 def _run_errors(report: Report, info: Any, function: Any, label: str, limit: int) -> None:
     wrong, _ = raised(lambda: list(error_inputs_of(info)))
-    for bad in spread(wrong or [], limit):
+    for bad in spread(wrong or [], max(limit, 8)):
         sample = bad.sample_input
         if info.name.startswith("__") and not isinstance(sample.input, torch.Tensor):
             continue  # no expression calls a number's method of this name with these
@@ -433,6 +470,8 @@ def _run_errors(report: Report, info: Any, function: Any, label: str, limit: int
             args, kwargs = ADAPTED[info.name](*args, **kwargs)
         _, error = raised(lambda: _computed(function(*args, **kwargs)))  # noqa: B023
         where = f"{label}error {describe(sample)}"
+        if error is None and "out" in sample.kwargs and "type" in str(refused):
+            continue  # `out` may have any dtype to which the result can be cast
         if error is None:
             report.note(where, f"accepted, PyTorch raises {short_error(refused)}")
         else:

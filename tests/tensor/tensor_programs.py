@@ -351,7 +351,8 @@ class Program:
             except RuntimeError:
                 continue
         if not fits or self.pick(15) == 0:
-            return self.tensor()
+            some = [x for x in enumerate(self.theirs.v) if "invalid" not in observed(x[1])]
+            return some[self.pick(len(some))]
         return fits[self.pick(len(fits))]
 
     def mark(self, i: int) -> str:

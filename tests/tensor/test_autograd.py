@@ -204,6 +204,34 @@ def grad_attribute(t: Any) -> Any:
     return x.grad
 
 
+def disjoint_losses_read_first(t: Any) -> Any:
+    x, y = leaf(t), leaf(t)
+    one, two = x.exp().sum(), y.exp().sum()
+    values = one.item(), two.item()
+    one.backward()
+    two.backward()
+    return values, x.grad, y.grad
+
+
+def losses_of_one_leaf_read_first(t: Any) -> Any:
+    x = leaf(t)
+    one, two = x.exp().sum(), x.sin().sum()
+    values = one.item(), two.item()
+    one.backward()
+    two.backward()
+    return values, x.grad
+
+
+def view_beside_a_freed_part(t: Any) -> Any:
+    x = leaf(t)
+    view = x[:2]
+    y = view.exp()
+    view.tolist()
+    y.sum().backward()
+    view.sum().backward()
+    return x.grad
+
+
 FORMS = [
     scalar_backward, backward_with_gradient, backward_of_several_roots, backward_inputs,
     backward_accumulates, backward_after_grad_is_none, gradient_zeroed_in_place, grad_of_leaf,
@@ -211,7 +239,8 @@ FORMS = [
     grad_materialized, grad_outputs, grad_batched, broadcast_gradients, mixed_dtypes,
     integer_index_gradient, retain_graph, second_root_on_unfreed_part,
     retained_values_read_between, retain_grad, retain_grad_accumulates, retain_grad_of_leaf,
-    unused_requires_no_grad, complex_gradient, grad_attribute,
+    unused_requires_no_grad, complex_gradient, grad_attribute, disjoint_losses_read_first,
+    losses_of_one_leaf_read_first, view_beside_a_freed_part,
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..ir.node import Value
 from .conv import out_extent
 from .function import Call, composite
@@ -58,6 +58,10 @@ def _check(op: str, stride: Ints, dilation: Ints, padding: Ints) -> None:
 def _add_bias(result: Value, bias: Value | None) -> Value:
     if bias is None:
         return result
+    if bias.dtype is not result.dtype:
+        raise DTypeError(
+            f"Input type ({result.dtype}) and bias type ({bias.dtype}) should be the same"
+        )
     if bias.shape != result.shape[1:2]:
         raise ShapeError(
             f"expected bias to be 1-dimensional with {result.shape[1]} elements, but got bias of "

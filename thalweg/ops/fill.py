@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from operator import index
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -240,23 +240,42 @@ def _spaces() -> Iterator[Call]:
     yield Call((0, 1, -1), error=(RuntimeError, "number of steps must be non-negative"))
 
 
-def _linear_ramp(start: float, end: float, steps: int) -> Value:
+Bound: TypeAlias = float | Value
+
+
+def _bound(op: str, bound: Bound, dtype: DType) -> Bound:
+    """An end of a ramp in float64, without its fraction where the ramp is of integers."""
+    whole = dtype.category == "int"
+    if not isinstance(bound, Value):
+        return int(bound) if whole else float(bound)
+    if bound.ndim:
+        raise ShapeError(
+            f"{op} only supports 0-dimensional start and end tensors, but got tensor of shape "
+            f"{list(bound.shape)}"
+        )
+    return cast(cast(bound, dtype) if whole else bound, float64)
+
+
+def _linear_ramp(op: str, start: Bound, end: Bound, steps: int, dtype: DType) -> Value:
     """Equally spaced float64 numbers; counted from the nearer end, so both ends are exact."""
     if index(steps) < 0:
         raise ShapeError(f"number of steps must be non-negative, got {steps}")
+    start, end = (_bound(op, bound, dtype) for bound in (start, end))
     if steps == 1:
-        return constant(start, float64, (1,))
+        return constant(0, float64, (1,)) + start
     step = (end - start) / (steps - 1) if steps else 0.0
     ramp = _ramp((steps,), float64)
-    from_end = (ramp - (steps - 1)) * step + float(end)
+    from_end = (ramp - (steps - 1)) * step + end
     near_start = public.lt(ramp, steps / 2)
-    return public.where(near_start, ramp * step + float(start), from_end)  # type: ignore[no-any-return]
+    return public.where(near_start, ramp * step + start, from_end)  # type: ignore[no-any-return]
 
 
 @function("linspace", calls=_spaces)
-def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None) -> Value:
-    """``steps`` equally spaced numbers from ``start`` to ``end``, both included."""
-    return cast(_linear_ramp(start, end, steps), dtype or default_dtype())
+def linspace(start: Bound, end: Bound, steps: int, *, dtype: DType | None = None) -> Value:
+    """``steps`` equally spaced numbers from ``start`` to ``end`` (numbers or 0-d tensors), both
+    included."""
+    dtype = dtype or default_dtype()
+    return cast(_linear_ramp("linspace", start, end, steps, dtype), dtype)
 
 
 def _log_spaces() -> Iterator[Call]:
@@ -267,11 +286,12 @@ def _log_spaces() -> Iterator[Call]:
 
 @function("logspace", calls=_log_spaces)
 def logspace(
-    start: float, end: float, steps: int, base: float = 10.0, *, dtype: DType | None = None
+    start: Bound, end: Bound, steps: int, base: float = 10.0, *, dtype: DType | None = None
 ) -> Value:
     """``base`` to the power of `linspace`."""
-    powers = public.pow(float(base), _linear_ramp(start, end, steps))
-    return cast(powers, dtype or default_dtype())
+    dtype = dtype or default_dtype()
+    powers = public.pow(float(base), _linear_ramp("logspace", start, end, steps, dtype))
+    return cast(powers, dtype)
 
 
 def _eye_calls() -> Iterator[Call]:

@@ -76,6 +76,10 @@ def gather(input: Value, dim: int, index: Value, *, sparse_grad: bool = False) -
     ``index`` (int32 or int64) may be smaller than ``input`` in the other dimensions.
     """
     shape = index.shape
+    if not index.type.numel:  # of any rank
+        normalize_dim(dim, input.ndim)
+        nothing = slice_dim(to_shape(input, (input.type.numel,)), 0, 0, 0)
+        return to_shape(nothing, index_of("gather", index).shape)
     input, index, dim = _aligned("gather", input, dim, index)
     for d, n in enumerate(index.shape):
         if d != dim:

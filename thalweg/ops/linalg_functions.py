@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import bool_, finfo, int64
+from ..core.dtypes import bool_, finfo, float32, int64
 from ..core.errors import ShapeError, ValueRangeError
 from ..ir.node import Node, Value
 from ..ir.types import TensorType
@@ -275,7 +275,7 @@ def lstsq(
     if driver != "gels":
         rank = matrix_rank(a, rtol=cut)
     if driver in ("gelsd", "gelss"):
-        values = _singular_values(op, a, False)
+        values = ops.stop_gradient(_singular_values(op, a, False))
     return solution, residuals, rank, values
 
 
@@ -379,6 +379,7 @@ def _exp_calls() -> Iterator[Call]:
     yield Call((drawn(2, 1, 2, 2),))
     yield Call((drawn(3, 3, complex=True),))
     yield Call((np.zeros((0, 0)),))
+    yield Call((drawn(2, 2).astype(np.float16),), grad=False)
     yield Call((drawn(2, 3),), error=(RuntimeError, "square matrices"))
 
 
@@ -386,7 +387,10 @@ def _exp_calls() -> Iterator[Call]:
 def matrix_exp(A: Value) -> Value:
     """The exponentials of square matrices (..., n, n), by scaling and squaring (Al-Mohy and Higham
     2009)."""
-    return ops.matrix_exp(matrices("linalg.matrix_exp", A, square=True))  # type: ignore[no-any-return]
+    half = isinstance(A, Value) and A.dtype.category == "float" and A.dtype.itemsize == 2
+    a = matrices("linalg.matrix_exp", cast(A, float32) if half else A, square=True)
+    found = ops.matrix_exp(a)
+    return cast(found, A.dtype) if half else found  # type: ignore[no-any-return]
 
 
 def _vecdot_calls() -> Iterator[Call]:
@@ -401,7 +405,9 @@ def _vecdot_calls() -> Iterator[Call]:
 @function("linalg.vecdot", calls=_vecdot_calls)
 def vecdot(x: Value, y: Value, *, dim: int = -1) -> Value:
     """The sums of ``conj(x) * y`` along ``dim``, with broadcasting; one dtype for both."""
-    a = numeric("linalg.vecdot", expect_tensor("linalg.vecdot", x, "x"))
+    a = expect_tensor("linalg.vecdot", x, "x")
+    if a.dtype.category not in ("float", "complex"):
+        numeric("linalg.vecdot", a)
     b = expect_tensor("linalg.vecdot", y, "y", 2)
     same_dtype("linalg.vecdot", a, b)
     a, b = coerce(a, b, op="linalg.vecdot")
@@ -411,6 +417,7 @@ def vecdot(x: Value, y: Value, *, dim: int = -1) -> Value:
 def _vander_calls() -> Iterator[Call]:
     yield Call((drawn(4),))
     yield Call((drawn(2, 3),), {"N": 5})
+    yield Call((drawn(),), {"N": 3})
     yield Call((np.arange(1, 4),), {"N": 2}, grad=False)
     yield Call((drawn(3),), {"N": 1}, error=(RuntimeError, "N must be greater than 1"))
 
@@ -421,6 +428,8 @@ def vander(x: Value, N: int | None = None) -> Value:
     value = expect_tensor("linalg.vander", x, "x")
     if N is not None and index(N) < 2:
         raise ShapeError(f"linalg.vander: N must be greater than 1, got N={N}")
+    if value.ndim == 0:
+        value = ops.reshape(value, shape=(1,))
     count = value.shape[-1] if N is None else index(N)
     shape = (*value.shape, 1)
     factors = [constant(1, value.dtype, shape), *[ops.reshape(value, shape=shape)] * (count - 1)]
@@ -450,7 +459,8 @@ def householder_product(A: Value, tau: Value) -> Value:
         )
     ones = public.eye(m, n, dtype=a.dtype)
     vectors = public.tril(a, -1) + ones
-    product = constant(0, a.dtype, a.shape) + ones
+    nowhere = constant(False, bool_, a.shape)
+    product = ops.where(nowhere, a, constant(0, a.dtype, a.shape) + ones)
     for i in reversed(range(factors.shape[-1])):
         v = columns(vectors, i, i + 1)
         product = product - scale_rows(

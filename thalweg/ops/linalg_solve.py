@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import int32
 from ..core.errors import ArgumentError, ShapeError
 from ..ir.node import Node, Value
 from ..ir.types import TensorType
+from .arithmetic import cast, constant
 from .contract import Array, Grads, Sample, primitive
 from .function import Call, composite, function
 from .linalg_shared import (
     MatrixOp,
     adjoint,
     complaint,
+    diagonal_of,
     drawn,
     each_matrix,
     identity,
@@ -172,7 +175,10 @@ def solve(A: Value, B: Value, *, left: bool = True) -> Value:
     A (..., n, n); B (..., n, k) or, as vectors, (..., n) if A has no or the same stack. One
     floating or complex dtype. RuntimeError (`linalg.LinAlgError`) if a matrix is singular.
     """
-    op = "linalg.solve"
+    return _solve("linalg.solve", A, B, left, "linalg.solve")
+
+
+def _solve(op: str, A: Value, B: Value, left: bool, label: str) -> Value:
     a = matrices(op, A, square=True)
     b = expect_tensor(op, B, "B", 2)
     same_dtype(op, a, b)
@@ -184,7 +190,7 @@ def solve(A: Value, B: Value, *, left: bool = True) -> Value:
                 "In this case linalg.solve is equivalent to B / A.squeeze(-1)"
             )
         b = ops.reshape(b, shape=(*b.shape, 1))
-    x = _two_sided(op, a, b, left, lambda m, r, _: ops.solve(m, r, label=op))
+    x = _two_sided(op, a, b, left, lambda m, r, _: ops.solve(m, r, label=label))
     return ops.reshape(x, shape=x.shape[:-1]) if vector else x
 
 
@@ -253,12 +259,55 @@ def _inv_calls() -> Iterator[Call]:
     yield Call((np.ones((2, 2), np.int64),), error=(RuntimeError, "floating point"))
 
 
-@composite("linalg.inv", aliases=("inverse",), vjp=_inv_vjp, calls=_inv_calls)
+@composite("linalg.inv", method="inverse", aliases=("inverse",), vjp=_inv_vjp, calls=_inv_calls)
 def inv(A: Value) -> Value:
     """The inverses of square matrices (..., n, n). RuntimeError (`linalg.LinAlgError`) if one is
     singular. Gradient: Giles (2008), section 2.2.3."""
     a = matrices("linalg.inv", A, square=True)
     return ops.solve(a, identity(a), label="linalg.inv")  # type: ignore[no-any-return]
+
+
+def _info(a: Value) -> Value:
+    """0, or the number (int32, from 1) of the first zero on the diagonal of the LU factors."""
+    zero = public.eq(diagonal_of(ops.lu_factor(a)[0]), 0)
+    if not zero.shape[-1]:
+        return constant(0, int32, zero.shape[:-1])
+    first = cast(ops.argmax(cast(zero, int32), dim=zero.ndim - 1), int32) + 1
+    none = constant(0, int32, first.shape)
+    return public.where(ops.reduce_max(zero, dims=(zero.ndim - 1,)), first, none)  # type: ignore[no-any-return]
+
+
+def _inv_ex_calls() -> Iterator[Call]:
+    yield Call((invertible(2, 3, 3),))
+    yield Call((invertible(3, 3, complex=True),), {"check_errors": True})
+    yield Call((np.zeros((0, 0)),))
+    yield Call((drawn(2, 3),), error=(RuntimeError, "must be batches of square matrices"))
+
+
+@function("linalg.inv_ex", calls=_inv_ex_calls)
+def inv_ex(A: Value, *, check_errors: bool = False) -> tuple[Value, Value]:
+    """(inverse, info): as `linalg.inv`, but for a singular matrix the inverse is full of
+    infinities and info (int32) is not 0, unless ``check_errors``."""
+    a = matrices("linalg.inv_ex", A, square=True)
+    found = ops.solve(a, identity(a), label="linalg.inv" if check_errors else "")
+    return found, _info(a)
+
+
+def _solve_ex_calls() -> Iterator[Call]:
+    yield Call((invertible(2, 3, 3), drawn(2, 3, 1, seed=1)))
+    yield Call((invertible(3, 3), drawn(2, 3, seed=1)), {"left": False, "check_errors": True})
+    yield Call((drawn(2, 3), drawn(2)), error=(RuntimeError, "must be batches of square matrices"))
+
+
+@function("linalg.solve_ex", calls=_solve_ex_calls)
+def solve_ex(
+    A: Value, B: Value, *, left: bool = True, check_errors: bool = False
+) -> tuple[Value, Value]:
+    """(result, info): as `linalg.solve`, but for a singular matrix the result is full of
+    infinities and info (int32) is not 0, unless ``check_errors``."""
+    op = "linalg.solve_ex"
+    found = _solve(op, A, B, left, op if check_errors else "")
+    return found, _info(A)
 
 
 def _tensorsolve_calls() -> Iterator[Call]:

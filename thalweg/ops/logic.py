@@ -191,6 +191,7 @@ def bitwise_not(input: Value) -> Value:
 
 def _shift(name: str, primitive_name: str, operators: tuple[str, ...], text: str) -> Any:
     def impl(input: Operand, other: Operand) -> Value:
+        expect_one_tensor(name, input, other)
         x, y = coerce(input, other, op=name)
         return getattr(ops, primitive_name)(x, y)  # type: ignore[no-any-return]
 

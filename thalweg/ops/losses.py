@@ -73,6 +73,11 @@ def loss(
     return register
 
 
+def check_reduction(reduction: str) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueRangeError(f"{reduction} is not a valid value for reduction")
+
+
 def reduced_loss(value: Value, reduction: str, total: Value | None = None) -> Value:
     """``value`` itself ("none"), its sum, or its mean; ``total`` divides in place of the count.
 
@@ -80,8 +85,7 @@ def reduced_loss(value: Value, reduction: str, total: Value | None = None) -> Va
     """
     if reduction == "none":
         return value
-    if reduction not in ("mean", "sum"):
-        raise ValueRangeError(f"{reduction} is not a valid value for reduction")
+    check_reduction(reduction)
     wide = widened(value)
     result = ops.reduce_sum(wide, dims=tuple(range(wide.ndim)))
     if reduction == "mean":

@@ -15,6 +15,7 @@ from .function import Call, composite
 from .link import ops
 from .losses import (
     all_of,
+    check_reduction,
     draw,
     functional,
     loss,
@@ -326,12 +327,15 @@ def multi_margin_loss(
     """
     if p not in (1, 2):
         raise MarginPower("only p == 1 and p == 2 supported")
+    check_reduction(reduction)
+    if weight is not None and weight.ndim != 1:
+        raise ValueRangeError(f"weight must be one-dimensional, got shape {list(weight.shape)}")
+    _check_weight(input, weight)
     x, at = _rows("multi_margin_loss", input, target, per_class=False)
     right = pick_class(x, at, 1)
     excess = positive_part(x - spread(right, x, (1,)) + margin)
     terms = excess if p == 1 else public.square(excess)
     if weight is not None:
-        _check_weight(x, weight)
         terms = terms * spread(ops.take(weight, at, batch=0), x, (1,))
     terms = ops.where(class_mask(x.shape, at, 1), zeros_like(terms), terms)
     each = ops.reduce_sum(terms, dims=(1,)) / float(x.shape[1])
@@ -358,6 +362,7 @@ def multilabel_margin_loss(
 
     (n, c), (n, c) -> (n), or (c), (c) -> (); then reduced. A row of targets ends at its first -1.
     """
+    check_reduction(reduction)
     x, at = _rows("multilabel_margin_loss", input, target, per_class=True)
     rows, classes = x.shape
     listed = ops.cumprod(cast(public.ge(at, 0), int64), dim=1)

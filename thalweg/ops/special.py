@@ -15,7 +15,15 @@ from .contract import Array, Declined, Grads, Sample, primitive
 from .families import Unary, floats, in_float32
 from .function import Call, composite, function
 from .link import ops
-from .pointwise import FALLING, RISING, expect_tensor, internal_composite, loops, zeros_like
+from .pointwise import (
+    FALLING,
+    RISING,
+    expect_one_tensor,
+    expect_tensor,
+    internal_composite,
+    loops,
+    zeros_like,
+)
 from .pointwise_calls import binary_calls, unary_calls
 from .select import clamp
 from .unary import Elementary, elementary
@@ -219,6 +227,7 @@ def _xlogy(x: Value, y: Value) -> Value:
 )
 def xlogy(input: Operand, other: Operand) -> Value:
     """``input * log(other)``, 0 where ``input`` is 0 unless ``other`` is NaN."""
+    expect_one_tensor("xlogy", input, other)
     x, y = coerce(input, other, op="xlogy", to_float=True)
     return _xlogy(x, y)  # type: ignore[no-any-return]
 

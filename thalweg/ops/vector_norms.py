@@ -108,6 +108,9 @@ def _matrix_calls() -> Iterator[Call]:
     for order in ("fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf):
         yield Call((x, order))
         yield Call((x, order, (0, 2), True))
+    for order in ("nuc", 1, 2, math.inf):
+        yield Call((np.zeros((0, 0)), order))
+        yield Call((np.zeros((2, 0, 3)), order))
     yield Call((x, 3), error=(RuntimeError, "not supported"))
 
 
@@ -126,10 +129,16 @@ def _matrix(
         )
     outer, inner = (cols, rows) if abs(ord) == 1 else (rows, cols)
     sums = _vector(op, x, 1, inner, True, dtype)
-    picked = (public.amax if ord > 0 else public.amin)(sums, (outer,), True)
+    picked = _largest(sums, outer, True) if ord > 0 else public.amin(sums, (outer,), True)
     if keepdim:
         return picked  # type: ignore[no-any-return]
     return public.squeeze(picked, (rows, cols))  # type: ignore[no-any-return]
+
+
+def _largest(sizes: Value, dim: int, keepdim: bool) -> Value:
+    """The maximum of numbers that are not negative; 0 of none."""
+    reduce = public.amax if sizes.shape[dim] else public.sum
+    return reduce(sizes, (dim,), keepdim)  # type: ignore[no-any-return]
 
 
 class NormOrderError(ValueRangeError, RuntimeError):
@@ -142,9 +151,11 @@ def _spectral(op: str, x: Value, ord: Any, rows: int, cols: int, keepdim: bool) 
     values = getattr(public, "linalg.svdvals")(public.movedim(x, (rows, cols), (-2, -1)))
     if ord == "nuc":
         found = ops.reduce_sum(values, dims=(values.ndim - 1,))
+    elif ord > 0:
+        found = _largest(values, values.ndim - 1, False)
     else:
         require_elements(op, values, (values.ndim - 1,))
-        found = (public.amax if ord > 0 else public.amin)(values, -1)
+        found = public.amin(values, -1)
     return to_shape(found, kept) if keepdim else found
 
 

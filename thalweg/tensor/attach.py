@@ -123,6 +123,11 @@ def _properties() -> None:
         n = self.ndim
         return permute(self, (*range(n - 2), n - 1, n - 2))
 
+    def adjoint(self: Any) -> Any:
+        """The conjugate of `mT`. RuntimeError below two dimensions."""
+        turned = matrix_transposed(self)
+        return RECORDED["conj"](turned) if self.is_complex() else turned
+
     def get_data(self: Any) -> Any:
         made = detach(self)
         made._extra.untracked = True
@@ -154,7 +159,7 @@ def _properties() -> None:
 
     settings: dict[str, Any] = {
         "T": property(reversed_dims), "mT": property(matrix_transposed),
-        "H": property(matrix_transposed), "data": property(get_data, set_data),
+        "H": property(adjoint), "mH": property(adjoint), "data": property(get_data, set_data),
         "grad_fn": property(grad_fn), "_base": property(base), "_version": property(version),
         "real": property(lambda self: real(self) if self.is_complex() else self),
         "imag": property(RECORDED["imag"]),

@@ -69,7 +69,7 @@ class Pass:
             rest = {v: g for v, g in pending.items() if v not in old.points}
             self.sweep(old, rest, here)
             if not self.retain:
-                old.free()
+                history.free(frozenset(old.visited))
 
     def sweep(
         self, segment: Any, pending: dict[Any, Any], points: dict[Any, Tensor] | None = None
@@ -324,11 +324,10 @@ class HistorySegment:
     """The part of the graph behind an earlier flush; its places are values of that graph."""
 
     def __init__(self, history: History, run: Pass) -> None:
-        self.history = history
+        self.history = history  # `visited`: results whose saved values this pass has read
         self.points: dict[Value, Point] = dict(history.boundaries)
         self.run = run
-        if history.freed and history.saves:
-            raise AutogradError(FREED)
+        self.visited: set[Value] = set()
         if history.handles is None:
             history.handles = {v: self._handle(v) for v in history.residuals}
 
@@ -362,11 +361,6 @@ class HistorySegment:
             waiting[value] = grad if known is None else known + grad
         return []
 
-    def free(self) -> None:
-        self.history.freed = True
-        self.history.handles = None
-        self.history.residuals = {}
-
     def region(
         self, run: Pass, pending: dict[Value, Tensor], limit: int | None
     ) -> list[tuple[Value, Tensor]]:
@@ -392,10 +386,12 @@ class HistorySegment:
         else:
             leaves = tuple(self.history.leaves)
         written = self.history.written_since()
+        freed = self.history.freed
         key = ("history", roots, cotangents, tuple(handles), saved, points, asked, leaves, written,
-               run.create)  # fmt: skip
+               freed, run.create)  # fmt: skip
         before = trace.state
         reached: list[Value] = []
+        visited: set[Value] = set()
 
         def build() -> list[Value]:
             metas = before.path_metas()
@@ -403,23 +399,26 @@ class HistorySegment:
             wrt = list(dict.fromkeys([*leaves, *points, *asked]))
             through = set(asked) - set(points) - set(leaves)
             overwritten = {**self.history.overwritten, **dict.fromkeys(written)}
-            forbidden = Forbidden(self.history.forward, overwritten)
+            forbidden = Forbidden(self.history.forward, overwritten, freed)
             # Fresh inputs stand for the cotangents, as they did when the residuals were chosen: so
             # what is merged with the forward pass is what was kept of it.
             cotangent_inputs = [make_input(v.type) for v in roots]
             grads = gradients(roots, cotangent_inputs, wrt, through, forbidden.check)
             found = [(v, g) for v, g in zip(wrt, grads) if g is not None]
             reached.extend(v for v, _ in found)
+            visited.update(forbidden.saved)
             here = {v: metas[s].value for v, s in zip(handles, saved)}
             merged = forbidden.forward.merge([g for _, g in found])
             rebuilt = substitute(merged, {**here, **dict(zip(cotangent_inputs, seeds))})
             return [finish(g, run.create) for g in rebuilt]
 
         state = transition(trace, key, "backward", build)
-        if reached or state.info is None:
-            state.info = tuple(reached)
+        if state.info is None:
+            state.info = (tuple(reached), frozenset(visited))
+        found, passed = state.info
+        self.visited |= passed
         gathered = []
-        for value, meta in zip(state.info, state.metas):
+        for value, meta in zip(found, state.metas):
             grad = result(trace, meta)
             if value in owner and value not in self.points:
                 run.add_requested(owner[value], grad)

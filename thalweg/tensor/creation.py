@@ -192,9 +192,12 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
 asarray = as_tensor
 
 
-def scalar_tensor(value: Any, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+def scalar_tensor(
+    value: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A 0-d tensor of the default dtype."""
-    return tensor(value, dtype=dtype or default_dtype(), device=device)
+    made = tensor(value, dtype=dtype or default_dtype(), device=device)
+    return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
 
 
 def legacy_constructor(cls: type[Tensor], *args: Any, **kwargs: Any) -> Tensor:

@@ -34,14 +34,15 @@ class History:
     """What is left of a flushed trace for differentiation.
 
     ``residuals`` hold the buffers of forward values that gradients read, ``leaves`` the tensors
-    whose gradients end there, ``boundaries`` where Python code takes part. ``freed`` is set by a
-    backward pass that does not retain the graph; ``overwritten`` are the values that in-place
+    whose gradients end there, ``boundaries`` where Python code takes part. ``saved`` are the
+    results whose gradients read residuals, ``freed`` those that a backward pass has been through
+    without retaining the graph; ``overwritten`` are the values that in-place
     operations had replaced before the flush, ``writes`` the counts of writes at that time.
     """
 
     __slots__ = (
         "boundaries", "forward", "freed", "handles", "leaves", "order", "overwritten", "residuals",
-        "saves", "slots", "writes",
+        "saved", "slots", "writes",
     )  # fmt: skip
     _count = 0
 
@@ -57,13 +58,21 @@ class History:
         self.residuals = residuals
         self.leaves = leaves
         self.boundaries = boundaries
-        self.freed = plan.freed
-        self.saves = bool(residuals) or plan.freed
+        self.freed: frozenset[Value] = plan.freed
+        self.saved = plan.saved
         self.overwritten = plan.overwritten
         self.forward = plan.forward
         self.slots = plan.slots
         self.writes = {v: b.overwritten for v, b in residuals.items()}
         self.handles: dict[Value, Tensor] | None = None
+
+    def free(self, visited: frozenset[Value]) -> None:
+        """Note that a backward pass went through ``visited``; drop the residuals when none of
+        what reads them is left."""
+        self.freed |= visited
+        if self.saved <= self.freed:
+            self.handles = None
+            self.residuals = {}
 
     def written_since(self) -> tuple[Value, ...]:
         """Residuals whose tensors were modified in place after the flush."""
@@ -76,12 +85,13 @@ class Plan:
 
     __slots__ = (
         "forward", "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program",
-        "residuals", "slots", "with_history",
+        "residuals", "saved", "slots", "with_history",
     )  # fmt: skip
 
     def __init__(
         self, graph: Graph, program: Program, inputs: list[int], outs: list[int],
-        residuals: list[tuple[Value, str, int]], with_history: list[int], freed: bool,
+        residuals: list[tuple[Value, str, int]], with_history: list[int],
+        freed: frozenset[Value], saved: frozenset[Value],
         leaves: dict[int, Value], overwritten: dict[Value, Value | None], forward: Forward,
         slots: dict[Value, int],
     ) -> None:  # fmt: skip
@@ -96,6 +106,7 @@ class Plan:
         self.residuals = residuals
         self.with_history = with_history
         self.freed = freed
+        self.saved = saved
 
 
 def _baseline() -> int:
@@ -201,13 +212,14 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     leaves = state.path_leaves()
     histories = [metas[i].value for i in with_history]
     forward = Forward(histories)
-    saved, freed = residual_values(histories, state.path_freed(), forward)
+    freed = frozenset(state.path_freed()) if histories else frozenset()
+    kept, saved = residual_values(histories, freed, forward)
     outputs: dict[Value, int] = {}
     for value in values:
         outputs.setdefault(value, len(outputs))
     residuals: list[tuple[Value, str, int]] = []
     position = {v: i for i, v in enumerate(leaves)}
-    for value in saved:
+    for value in kept:
         if value in position:
             residuals.append((value, "in", position[value]))
         else:
@@ -220,7 +232,7 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     positions = [outputs[v] for v in values]
     ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}
     return Plan(
-        graph, program, inputs, positions, residuals, with_history, freed, ends,
+        graph, program, inputs, positions, residuals, with_history, freed, saved, ends,
         state.path_overwritten(), forward, {metas[i].value: i for i in with_history},
     )  # fmt: skip
 

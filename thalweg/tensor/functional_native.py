@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.errors import ArgumentError, ValueRangeError, located
+from ..core.errors import ArgumentError, DTypeError, ValueRangeError, located
+from ..core.promotion import can_cast
 from .attach import RECORDED
 from .tensor import Tensor
 
@@ -252,6 +253,39 @@ def convolution(
             input, weight, bias, stride, padding, output_padding, groups, dilation
         )
     return _layer(f"conv{dims}d")(input, weight, bias, stride, padding, dilation, groups)
+
+
+# ---- methods whose argument order is not the function's
+
+
+def _where(self: Tensor, condition: Tensor, other: Any) -> Any:
+    """``self`` where ``condition`` (bool) holds, else ``other``: of the broadcast shape."""
+    return RECORDED["where"](condition, self, other)
+
+
+def _polygamma(self: Tensor, n: int) -> Any:
+    """The ``n``-th derivative of `digamma`."""
+    return RECORDED["polygamma"](n, self)
+
+
+def _polygamma_(self: Tensor, n: int) -> Any:
+    """In-place version of `polygamma`."""
+    made = RECORDED["polygamma"](n, self)
+    if not can_cast(made.dtype, self.dtype):
+        raise located(
+            DTypeError(f"polygamma_: result type {made.dtype} can't be cast to {self.dtype}")
+        )
+    return self.copy_(made)
+
+
+def _methods() -> None:
+    for method, name in ((_where, "where"), (_polygamma, "polygamma"),
+                         (_polygamma_, "polygamma_")):  # fmt: skip
+        method.__name__ = method.__qualname__ = name
+        setattr(Tensor, name, method)
+
+
+_methods()
 
 
 def _shared_in_place() -> None:

@@ -125,7 +125,9 @@ def repeat_interleave(
     """
     if repeats is None:
         if input.ndim != 1:
-            raise ShapeError(f"repeat_interleave only accept 1D vector as repeat, got {input.ndim}D")
+            raise ShapeError(
+                f"repeat_interleave only accept 1D vector as repeat, got {input.ndim}D"
+            )
         return Tensor._from_array(interleave_positions(input._array(), len(input)))
     if not isinstance(repeats, Tensor):
         return _repeat(input, repeats, dim, output_size=output_size)  # type: ignore[no-any-return]

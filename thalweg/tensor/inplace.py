@@ -10,7 +10,8 @@ from ..core.errors import ArgumentError, located
 from ..core.promotion import can_cast
 from ..ir.node import Value
 from ..ops.function import Function
-from .alias import assign, check_inplace, check_overlap, fit_inplace
+from .alias import assign, check_inplace, fit_inplace
+from .overlap import check_overlap
 from .record import after_record, call_values, codes, distinct, encode, promote_numbers
 from .rng import default_generator, stream_for
 from .tensor import Tensor

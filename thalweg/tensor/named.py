@@ -12,7 +12,10 @@ _FIELDS = {
     "median": "values indices", "nanmedian": "values indices", "cummax": "values indices",
     "cummin": "values indices", "aminmax": "min max", "frexp": "mantissa exponent",
     "linalg.qr": "Q R", "linalg.svd": "U S Vh", "linalg.eigh": "eigenvalues eigenvectors",
-    "linalg.slogdet": "sign logabsdet",
+    "linalg.slogdet": "sign logabsdet", "linalg.eig": "eigenvalues eigenvectors",
+    "linalg.lu": "P L U", "linalg.lu_factor": "LU pivots", "linalg.cholesky_ex": "L info",
+    "linalg.inv_ex": "inverse info", "linalg.solve_ex": "result info", "svd": "U S V",
+    "qr": "Q R", "linalg.lstsq": "solution residuals rank singular_values",
 }  # fmt: skip
 
 

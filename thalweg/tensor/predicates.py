@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,12 @@ from ..core.promotion import result_type as _promote
 from ..runtime.executor import executor
 from .flush import flush
 from .tensor import Tensor
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function also a method of `Tensor`."""
+    setattr(Tensor, function.__name__, function)
+    return function
 
 
 def is_tensor(value: Any) -> bool:
@@ -41,6 +48,7 @@ def numel(input: Tensor) -> int:
     return input.shape.numel()
 
 
+@_method
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and elements."""
     if input.shape != other.shape:
@@ -48,6 +56,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return bool(np.array_equal(input._array(), other._array()))
 
 
+@_method
 def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:

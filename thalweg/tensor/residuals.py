@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ..ir.graph import substitute
@@ -126,16 +126,41 @@ def canonical(value: Value) -> Value:
     return value
 
 
+def visits_freed(root: Value, freed: Collection[Value]) -> bool:
+    """Whether gradients of ``root`` would pass a result whose saved values were freed."""
+    if not freed:
+        return False
+    seen: set[Node] = set()
+    stack = [root]
+    while stack:
+        value = stack.pop()
+        if value.node in seen or not requires_grad(value):
+            continue
+        seen.add(value.node)
+        if any(v in freed for v in value.node.outputs):
+            return True
+        stack.extend(value.node.inputs)
+    return False
+
+
 def residual_values(
-    outputs: Sequence[Value], freed: set[Value], forward: Forward
-) -> tuple[list[Value], bool]:
-    """Forward values that gradients of ``outputs`` will read, and whether a backward pass has
-    already freed what they would need."""
-    if not outputs:
-        return [], False
-    if freed and any(v in freed for v in outputs):
-        return [], True
-    sources = grad_sources(outputs)
-    cotangents = [make_input(v.type) for v in outputs]
-    grads = [g for g in gradients(outputs, cotangents, sources) if g is not None]
-    return forward.read(forward.merge(grads), cotangents), False
+    outputs: Sequence[Value], freed: Collection[Value], forward: Forward
+) -> tuple[list[Value], frozenset[Value]]:
+    """Forward values that gradients of ``outputs`` will read, and the results whose gradients read
+    any. Outputs that a backward pass has already been through need nothing more."""
+    roots = [v for v in outputs if not visits_freed(v, freed)]
+    if not roots:
+        return [], frozenset()
+    saved: set[Value] = set()
+
+    def note(
+        node: Node, grads: Sequence[Value | None], results: Sequence[Value | None]
+    ) -> None:
+        present = [r for r in results if r is not None]
+        if forward.read(present, [g for g in grads if g is not None]):
+            saved.update(node.outputs)
+
+    cotangents = [make_input(v.type) for v in roots]
+    found = gradients(roots, cotangents, grad_sources(roots), on_node=note)
+    grads = [g for g in found if g is not None]
+    return forward.read(forward.merge(grads), cotangents), frozenset(saved)

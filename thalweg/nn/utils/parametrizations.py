@@ -55,13 +55,22 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
 
 
 class SpectralNorm(Module):
-    """A weight divided by an estimate of its largest singular value, by power iteration."""
+    """A weight divided by an estimate of its largest singular value, by power iteration.
+
+    ``warm_up`` iterations are made at once; ``u_first`` says which vector a step begins with.
+    """
 
     _u: Tensor
     _v: Tensor
 
     def __init__(
-        self, weight: Tensor, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12
+        self,
+        weight: Tensor,
+        n_power_iterations: int = 1,
+        dim: int = 0,
+        eps: float = 1e-12,
+        warm_up: int = 15,
+        u_first: bool = True,
     ) -> None:
         super().__init__()
         ndim = weight.ndim
@@ -77,6 +86,7 @@ class SpectralNorm(Module):
             )
         self.dim = dim % ndim
         self.eps = eps
+        self.u_first = u_first
         if ndim > 1:
             self.n_power_iterations = n_power_iterations
             matrix = self._matrix(weight.detach())
@@ -84,7 +94,7 @@ class SpectralNorm(Module):
             for name, size in (("_u", rows), ("_v", columns)):
                 start = thalweg.randn(size, dtype=weight.dtype)
                 self.register_buffer(name, F.normalize(start, dim=0, eps=eps))
-            self._iterate(matrix, 15)
+            self._iterate(matrix, warm_up)
 
     def _matrix(self, weight: Tensor) -> Tensor:
         moved: Any = weight
@@ -96,8 +106,11 @@ class SpectralNorm(Module):
         with thalweg.no_grad():
             u, v = self._u, self._v
             for _ in range(count):
-                u = F.normalize(matrix @ v, dim=0, eps=self.eps)
+                if self.u_first:
+                    u = F.normalize(matrix @ v, dim=0, eps=self.eps)
                 v = F.normalize(matrix.T.conj() @ u, dim=0, eps=self.eps)
+                if not self.u_first:
+                    u = F.normalize(matrix @ v, dim=0, eps=self.eps)
             self._u.copy_(u)  # type: ignore[attr-defined]
             self._v.copy_(v)  # type: ignore[attr-defined]
 

@@ -1,0 +1,88 @@
+"""Every public function against PyTorch's operator database; what differs stands in the docs.
+
+``python -m tests.parity.op_db NAME...`` shows the comparison of one name with more samples.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import thalweg
+
+from op_db import entries, ours, run, supported, unequal
+
+LIMIT = 3  # samples per dtype and variant: the evenly chosen ones, always the same
+NAMED = entries()
+SUPPORTED = supported()
+DIFFERENCES = Path(__file__).parents[2] / "docs" / "differences.md"
+
+# Names with a complaint: a fragment of every such complaint, and why it stands. A complaint that
+# goes away or changes fails the test, so nothing is hidden behind an entry.
+KNOWN: dict[str, tuple[str, str]] = {
+}
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_samples(name):
+    fragment, _ = KNOWN.get(name, ("", ""))
+    report = run(name, NAMED[name], LIMIT * 8 if fragment else LIMIT)
+    assert report.checks + report.declined > 0, "no sample of the database could be compared"
+    if fragment:
+        assert report.problems, f"{name} agrees with PyTorch now: remove it from KNOWN"
+    others = [p for p in report.problems if not fragment or fragment not in p]
+    if others:
+        pytest.fail("\n".join([f"{name}: {len(others)} complaints", *others[:8]]), pytrace=False)
+
+
+def test_known_differences_are_documented():
+    text = DIFFERENCES.read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(KNOWN) < 20, "differences are exceptions"
+    for name, (_, reason) in KNOWN.items():
+        assert name in SUPPORTED, f"{name} is not in the database"
+        assert any(f"`{name}`" in r and reason in r for r in rows), f"{name}: no row with its reason"
+
+
+def test_names_do_not_vanish():
+    assert len(SUPPORTED) >= 540, f"only {len(SUPPORTED)} of {len(NAMED)} names exist here"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "complaint"),
+    [
+        ("exp", lambda x: thalweg.exp(x) * 1.01, "PyTorch"),
+        ("exp", lambda x: thalweg.exp(x).detach(), "requires_grad"),
+        ("exp", lambda x: thalweg.exp(x) + x - x.detach(), "gradient"),
+        ("exp", lambda x: thalweg.exp(x).to(thalweg.float64), "dtype float64"),
+        ("exp", lambda x: thalweg.exp(x).reshape(-1), "shape"),
+        ("exp", lambda x: (thalweg.exp(x), x), "2 results"),
+        ("exp", lambda x: x.no_such_method(), "raised AttributeError"),
+        ("triu", lambda x, *a: thalweg.triu(x.reshape(1, -1) if x.ndim < 2 else x, *a), "accepted"),
+        ("topk", lambda x, *a, **k: [v * 0 for v in thalweg.topk(x, *a, **k)], "PyTorch"),
+    ],
+)
+def test_comparison_notices(name, change, complaint):
+    found = run(name, NAMED[name], LIMIT, change).problems
+    assert any(complaint in text for text in found), found
+
+
+def test_positions_among_equal_elements_must_be_a_valid_choice():
+    def first_twice(x, *args, **kwargs):
+        values, at = thalweg.sort(x, *args, **kwargs)
+        return values, at * 0
+
+    assert any("result 1" in p for p in run("sort", NAMED["sort"], LIMIT, first_twice).problems)
+
+
+def test_values_are_compared_exactly_where_they_are_exact():
+    assert unequal(np.array([1, 2]), np.array([1, 3]), "int64")
+    assert unequal(np.array([np.nan]), np.array([0.0]), "float32")
+    assert not unequal(np.array([np.nan, np.inf]), np.array([np.nan, np.inf]), "float32")
+
+
+def test_names_resolve_to_functions_of_this_package():
+    assert ours("nn.functional.relu") is thalweg.nn.functional.relu
+    assert ours("no_such_function") is None
+    assert ours("exp") is not torch.exp
