@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .ops.linalg_shared import LinAlgError
+from .ops.linalg_shared import LinAlgError as LinAlgError
 from .tensor.functional import namespace
 
 

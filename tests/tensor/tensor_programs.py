@@ -256,7 +256,7 @@ class Program:
         return f"v.append(v[{i}]{expression})"
 
     def _index(self, t: torch.Tensor) -> str:
-        return f"[{self.index(t)}]"
+        return f"[{self.choose('', '', '..., ')}{self.index(t)}]"
 
     def index(self, t: torch.Tensor, advanced: bool = False) -> str:
         items = []
@@ -277,7 +277,7 @@ class Program:
                 low, high = self.pick(extent + 1), self.pick(extent + 2)
                 items.append(self.choose(f"{low}:", f":{high}", ":", "::2", f"{low}::2", "1:-1"))
         if not items or self.pick(6) == 0:
-            items.insert(0, self.choose("None", "..."))
+            items.insert(0, "None")
         return ", ".join(items)
 
     def _dims(self, t: torch.Tensor) -> str:
@@ -329,6 +329,8 @@ class Program:
         j, _ = self.fitting(t)
         if "invalid" in observed(t):
             return "pass"
+        if i in self.detached:
+            self.detached.add(len(self.theirs.v))
         # Results of operations are contiguous here, and only mostly so in PyTorch.
         a, b = f"v[{i}].contiguous()", f"v[{j}].contiguous()"
         return self.choose(

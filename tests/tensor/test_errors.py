@@ -143,7 +143,7 @@ TYPES = [
     ("i3 /= 2", ["Float", "Long"]),
     ("b3.add_(1)", ["add_", "Long", "Bool"]),
     ("t.add(a, a, out=t.zeros(3, dtype=t.int64))", ["add", "float32", "int64"]),
-    ("~a", ["bitwise_not"]),
+    ("~a", ["integer"]),
     ("a & a", ["bitwise_and"]),
     ("a << 1.5 | a", []),
     ("-b3", ["bool"]),

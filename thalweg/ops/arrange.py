@@ -11,6 +11,7 @@ from ..core.dtypes import DType, int64
 from ..core.errors import ArgumentError, DimError, ShapeError
 from ..ir.node import Value
 from .arithmetic import Scalar, broadcast_shapes, coerce, constant
+from .check import require
 from .dims import distinct_dims, normalize_dim, sequence_of_ints
 from .function import Call, function
 from .link import ops
@@ -478,7 +479,7 @@ def one_hot(tensor: Value, num_classes: int = -1) -> Value:
     """int64 ``[..., num_classes]``: 1 at each class number, 0 elsewhere.
 
     ``num_classes`` -1 (one more than the largest class) depends on data: the tensor layer reads
-    it first. IndexError at execution for a class outside.
+    it first. RuntimeError at execution for a class outside.
     """
     if tensor.dtype is not int64:
         raise ShapeError(
@@ -486,6 +487,9 @@ def one_hot(tensor: Value, num_classes: int = -1) -> Value:
         )
     if num_classes < 1:
         raise ShapeError(f"num_classes should be positive, got {num_classes}")
+    tensor = require(tensor, public.ge(tensor, 0), "Class values must be non-negative.")
+    small = public.lt(tensor, num_classes)
+    tensor = require(tensor, small, f"Class values must be smaller than num_classes {num_classes}.")
     rows = ops.reshape(tensor, shape=(tensor.type.numel,))
     table = public.where(
         public.eq(public.unsqueeze(ramp(num_classes), 1), public.unsqueeze(ramp(num_classes), 0)),

@@ -153,6 +153,8 @@ def _stack_calls() -> Iterator[Call]:
 @function("stack", calls=_stack_calls)
 def stack(tensors: Tensors, dim: int = 0) -> Value:
     """Tensors of one shape along a new dimension ``dim``."""
+    if not isinstance(tensors, Value) and not len(tensors):
+        raise ShapeError("stack expects a non-empty TensorList")
     values, _ = promoted("stack", tensors)
     dim = normalize_dim(dim, values[0].ndim + 1)
     for i, v in enumerate(values):
@@ -223,6 +225,8 @@ def _repeat_calls() -> Iterator[Call]:
 @function("repeat", public=False, method=True, out=False, calls=_repeat_calls)
 def repeat(input: Value, *repeats: Any) -> Value:
     """The tensor laid side by side ``repeats`` times per dimension; leading ones may be added."""
+    if not repeats:
+        raise ArgumentError("repeat() missing 1 required positional argument: 'repeats'")
     counts = sequence_of_ints(repeats, None, "repeat")
     if len(counts) < input.ndim:
         raise ShapeError(

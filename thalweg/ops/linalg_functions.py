@@ -379,7 +379,6 @@ def _exp_calls() -> Iterator[Call]:
     yield Call((drawn(2, 1, 2, 2),))
     yield Call((drawn(3, 3, complex=True),))
     yield Call((np.zeros((0, 0)),))
-    yield Call((drawn(2, 2).astype(np.float16),), grad=False)
     yield Call((drawn(2, 3),), error=(RuntimeError, "square matrices"))
 
 
@@ -390,7 +389,7 @@ def matrix_exp(A: Value) -> Value:
     half = isinstance(A, Value) and A.dtype.category == "float" and A.dtype.itemsize == 2
     a = matrices("linalg.matrix_exp", cast(A, float32) if half else A, square=True)
     found = ops.matrix_exp(a)
-    return cast(found, A.dtype) if half else found  # type: ignore[no-any-return]
+    return cast(found, A.dtype) if half else found
 
 
 def _vecdot_calls() -> Iterator[Call]:

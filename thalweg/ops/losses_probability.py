@@ -11,6 +11,7 @@ import numpy as np
 from ..core.errors import DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Node, Value
 from .arithmetic import broadcast_to, constant
+from .check import require
 from .contract import Array, Grads
 from .function import Call, composite
 from .link import ops
@@ -74,6 +75,8 @@ def _bce_calls() -> Iterator[Call]:
     yield Call((p, t[:1]), error=(ValueError, "that is different to the input size"))
     yield Call((p, t.astype(np.float32)), error=(RuntimeError, "dtype"))
     yield Call((p, t, np.ones(3)), error=(RuntimeError, "broadcast"))
+    yield Call((p + 1, t), error=(RuntimeError, "should be between 0 and 1"))
+    yield Call((p * np.nan, t), error=(RuntimeError, "should be between 0 and 1"))
 
 
 @loss("binary_cross_entropy", calls=_bce_calls)
@@ -87,8 +90,8 @@ def binary_cross_entropy(
 ) -> Value:
     """-weight (t log p + (1 - t) log(1 - p)), reduced; logarithms are at least -100.
 
-    ``input`` and ``target`` have one shape (else ValueError) and hold probabilities, which is not
-    checked; ``weight`` broadcasts to it.
+    ``input`` and ``target`` have one shape (else ValueError); ``weight`` broadcasts to it.
+    RuntimeError at execution for an ``input`` outside [0, 1].
     """
     if target.shape != input.shape:
         raise ValueRangeError(
@@ -98,6 +101,8 @@ def binary_cross_entropy(
     need_floating("binary_cross_entropy", input)
     if target.dtype is not input.dtype:
         raise DTypeError(f"Found dtype {target.dtype} but expected {input.dtype}")
+    possible = public.logical_and(public.ge(input, 0), public.le(input, 1))
+    input = require(input, possible, "all elements of input should be between 0 and 1")
     terms = _bce_terms(input, target)
     if weight is not None:
         terms = terms * _fit_weight("binary_cross_entropy", weight, input.shape)

@@ -17,6 +17,7 @@ from ..core.dtypes import DType, default_dtype, float32, float64, int64, uint32
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..ir.node import Value
 from .arithmetic import broadcast_shapes, broadcast_to, cast, constant
+from .check import require
 from .control_functions import while_loop
 from .fill import read_size
 from .function import Call, function
@@ -288,7 +289,11 @@ def floating(op: str, input: Value) -> None:
 def bernoulli(input: Value, p: float | None = None, *, rng: Stream) -> Value:
     """Ones with the probabilities in ``input`` (or ``p``), else zeros, in its shape and dtype."""
     floating("bernoulli", input)
-    return cast(below(rng, input.shape, input if p is None else p), input.dtype)
+    if p is not None:
+        return cast(below(rng, input.shape, p), input.dtype)
+    inside = public.logical_and(public.ge(input, 0.0), public.le(input, 1.0))
+    input = require(input, inside, "bernoulli: Expected p_in >= 0 && p_in <= 1 to be true")
+    return cast(below(rng, input.shape, input), input.dtype)
 
 
 @function("poisson", random=True, calls=draws(Call((_P,)), Call((_X,))))
@@ -351,6 +356,14 @@ def multinomial(input: Value, num_samples: int, replacement: bool = False, *, rn
         raise ShapeError(f"cannot sample n_sample <= 0 samples, got {num_samples}")
     last, count = input.ndim - 1, input.shape[-1]
     weights = input if input.dtype is float64 else cast(input, float32)
+    valid = public.logical_and(public.isfinite(weights), public.ge(weights, 0.0))
+    weights = require(
+        weights, valid, "probability tensor contains either `inf`, `nan` or element < 0"
+    )
+    some = public.gt(ops.reduce_sum(weights, dims=(last,)), 0.0)
+    weights = require(
+        weights, some, "invalid multinomial distribution (sum of probabilities <= 0)"
+    )
     if not replacement or num_samples == 1:
         if num_samples > count:
             raise ShapeError(

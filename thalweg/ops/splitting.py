@@ -89,6 +89,8 @@ def chunk(input: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
     """At most ``chunks`` pieces of equal size along ``dim``; the last may be shorter."""
     if chunks <= 0:
         raise ShapeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    if not input.ndim:
+        raise ShapeError("chunk expects at least a 1-dimensional tensor")
     dim = normalize_dim(dim, input.ndim)
     size = -(-input.shape[dim] // chunks)
     if size == 0:

@@ -25,7 +25,7 @@ def _calls() -> Iterator[Call]:
     yield Call(([],), error=(RuntimeError, "at least one"))
 
 
-_calls.no_twin = "nn.utils.get_total_norm"  # type: ignore[attr-defined]
+_calls.no_twin = "PyTorch has it in Python only, as nn.utils.get_total_norm"  # type: ignore[attr-defined]
 
 
 @function("total_norm", public=False, out=False, calls=_calls)

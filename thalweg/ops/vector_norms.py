@@ -18,7 +18,7 @@ from .function import Call, function
 from .link import ops
 from .named import public
 from .pointwise import internal_composite
-from .reduce import kept_shape, spread
+from .reduce import kept_shape, spread, without
 from .reductions import require_elements
 from .shape_functions import to_shape
 
@@ -131,14 +131,16 @@ def _matrix(
     sums = _vector(op, x, 1, inner, True, dtype)
     picked = _largest(sums, outer, True) if ord > 0 else public.amin(sums, (outer,), True)
     if keepdim:
-        return picked  # type: ignore[no-any-return]
+        return picked
     return public.squeeze(picked, (rows, cols))  # type: ignore[no-any-return]
 
 
 def _largest(sizes: Value, dim: int, keepdim: bool) -> Value:
     """The maximum of numbers that are not negative; 0 of none."""
-    reduce = public.amax if sizes.shape[dim] else public.sum
-    return reduce(sizes, (dim,), keepdim)  # type: ignore[no-any-return]
+    if sizes.shape[dim] == 0:
+        shape = without(sizes.shape, (dim,))
+        return constant(0, sizes.dtype, kept_shape(sizes.shape, (dim,)) if keepdim else shape)
+    return public.amax(sizes, (dim,), keepdim)  # type: ignore[no-any-return]
 
 
 class NormOrderError(ValueRangeError, RuntimeError):

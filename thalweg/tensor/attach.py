@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.dtypes import BY_NAME
+from ..core.errors import located
 from ..ops.function import FUNCTIONS, Function, listeners
 from .alias import realise
 from .forms import binary, general, unary
@@ -67,11 +68,27 @@ def _attach_methods(
 def _operator(
     function: Function, name: str, operator: Callable[..., Any], recorded: Callable[..., Any]
 ) -> Callable[..., Any]:
+    if name == "__invert__":
+        return _invert(operator)
     if name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"):
         return inplace(function)
     if name.startswith("__r") and name not in ("__round__", "__rshift__", "__repr__"):
         return binary(function, recorded, swapped=True)[0]
     return operator
+
+
+def _invert(form: Callable[..., Any]) -> Callable[..., Any]:
+    def invert(self: Any) -> Any:
+        if self.dtype.category not in ("bool", "int"):
+            raise located(
+                TypeError(
+                    "bitwise_not: ~ (operator.invert) is only implemented on integer and Boolean-type tensors, "
+                    f"got {self.dtype}"
+                )
+            )
+        return form(self)
+
+    return invert
 
 
 def _positional(function: Function) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core import flags
 from ..core.device import Device
-from ..core.dtypes import DType
+from ..core.dtypes import BY_NAME, DType
 from ..core.errors import ArgumentError, located
 from ..ir.node import Value
 from ..ops.function import Function
@@ -33,6 +33,9 @@ _TENSOR = "\0tensor"  # precedes a slot in a key, so that slots and integers dif
 _LIST = "\0list"
 _PLAIN = {int, type(None), str, DType, Device, type(Ellipsis)}
 _NUMBER = {float, bool, complex}
+_PYTHON_TYPES: dict[Any, str] = {
+    float: "float64", int: "int64", bool: "bool", complex: "complex128",
+}  # fmt: skip
 
 # Functions whose numbers become arguments of the graph once they are seen to vary.
 PROMOTABLE = {
@@ -117,8 +120,18 @@ def any_tensor(values: Sequence[Any]) -> bool:
     )
 
 
+def python_dtype(name: str, kind: Any) -> DType:
+    """A dtype given as one of Python's number types."""
+    if kind not in _PYTHON_TYPES:
+        raise ArgumentError(f"{name}(): argument 'dtype' must be torch.dtype, not {kind!r}")
+    return BY_NAME[_PYTHON_TYPES[kind]]
+
+
 def call_values(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The function's body applied to the values behind the arguments."""
+    dtype = kwargs.get("dtype")
+    if dtype is not None and not isinstance(dtype, DType):
+        kwargs = {**kwargs, "dtype": python_dtype(function.name, dtype)}
     return function.impl(*[operand(a) for a in args], **{k: operand(v) for k, v in kwargs.items()})
 
 
