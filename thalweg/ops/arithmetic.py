@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.dtypes import DType, default_dtype
 from ..core.errors import ArgumentError, DTypeError, ShapeError
-from ..core.promotion import result_type, scalar_dtype
+from ..core.promotion import result_type
 from ..ir.node import Node, Value
 from .contract import Array, Grads, primitive
 from .families import Binary, Unary, floats, in_float32, integers, samples_of
@@ -92,17 +92,13 @@ def coerce(
     """
     for x in operands:
         if not isinstance(x, (Value, *_NUMBERS)):
-            raise ArgumentError(
-                f"{op}(): expected a Tensor or a number, got {type(x).__name__}"
-            )
+            raise ArgumentError(f"{op}(): expected a Tensor or a number, got {type(x).__name__}")
     target = dtype or common_dtype(operands)
     if to_float and target.category in ("bool", "int"):
         target = default_dtype()
     shape = broadcast_shapes(*(x.shape for x in operands if isinstance(x, Value)), op=op)
     return tuple(
-        broadcast_to(cast(x, target), shape)
-        if isinstance(x, Value)
-        else constant(x, target, shape)
+        broadcast_to(cast(x, target), shape) if isinstance(x, Value) else constant(x, target, shape)
         for x in operands
     )
 

@@ -16,7 +16,7 @@ from .function import Call, composite
 from .link import ops
 from .losses import draw, loss, positive_part, reduced_loss, reductions, zeros_like
 from .named import public
-from .nn_shared import need_floating
+from .nn_shared import need_floating, whole_as_floating
 from .reduce import spread
 from .shape_functions import to_shape
 
@@ -42,7 +42,7 @@ def pairwise_distance(
     x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Value:
     """The p-norm of ``x1 - x2 + eps`` over the last dimension; shapes broadcast."""
-    x, y = coerce(x1, x2, op="pairwise_distance")
+    x, y = whole_as_floating(*coerce(x1, x2, op="pairwise_distance"))
     need_floating("pairwise_distance", x)
     return vector_norm(x - y + eps, p, x.ndim - 1, keepdim)
 
@@ -141,8 +141,7 @@ def cosine_embedding_loss(
             f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors of one shape, "
             f"but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
         )
-    x, y = coerce(input1, input2, op="cosine_embedding_loss")
-    need_floating("cosine_embedding_loss", x)
+    x, y = coerce(input1, input2, op="cosine_embedding_loss", to_float=True)
     last = (x.ndim - 1,)
 
     def product(a: Value, b: Value) -> Value:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import DType, default_dtype, float64
-from ..core.errors import DTypeError, ShapeError, ValueRangeError
+from ..core.errors import DimError, DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Node, Value
 from ..ir.sbp import P, Signature, Split
 from ..ir.types import TensorType
@@ -117,7 +117,7 @@ def to_complex(x: Value) -> Value:
 
 def _dim(op: str, x: Value, dim: int) -> int:
     if x.ndim == 0:
-        raise ShapeError(f"{op}: Expected a tensor of at least one dimension, got a 0-d tensor")
+        raise DimError(f"{op}: Dimension specified as {dim} but tensor has no dimensions")
     return normalize_dim(dim, x.ndim)
 
 
@@ -278,6 +278,7 @@ def _one_calls(name: str) -> Callable[[], Iterator[Call]]:
             yield Call((x, 6), {"norm": "backward"})
         x = _drawn(4)
         yield Call((np.arange(5),), grad=False)
+        yield Call((_drawn(),), error=(IndexError, "tensor has no dimensions"))
         yield Call((x, 0), error=(RuntimeError, "Invalid number of data points (0) specified"))
         yield Call((x, None, 1), error=(IndexError, "Dimension out of range"))
         yield Call((x, None, 0, "none"), error=(RuntimeError, "Invalid normalization mode"))

@@ -10,9 +10,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +27,7 @@ from .pointwise import expect_tensor
 _CUBIC = -0.75  # the coefficient of Keys (1981) that PyTorch uses
 
 
-@dataclass(frozen=True)
-class _Tap:
+class _Tap(NamedTuple):
     """Positions along one dimension (whole numbers), the weight there, and whether it counts."""
 
     position: Value
@@ -37,8 +35,7 @@ class _Tap:
     inside: Value
 
 
-@dataclass(frozen=True)
-class _Axis:
+class _Axis(NamedTuple):
     """How coordinates along a dimension of ``size`` elements are read."""
 
     size: int

@@ -26,7 +26,7 @@ from .losses import (
     zeros_like,
 )
 from .named import public
-from .nn_shared import need_floating, warn
+from .nn_shared import need_floating, warn, whole_as_floating
 
 
 def _probabilities(*shape: int) -> Array:
@@ -221,7 +221,7 @@ def poisson_nll_loss(
 
     ``full`` adds Stirling's approximation of log(t!) where t > 1.
     """
-    x, t = pair_of("poisson_nll_loss", input, target)
+    x, t = pair_of("poisson_nll_loss", *whole_as_floating(input, target))
     terms = ops.exp(x) - t * x if log_input else x - t * ops.log(x + eps)
     if full:
         large = ops.lt(constant(1, t.dtype, t.shape), t)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
-from ..core.dtypes import DType, float32
+from ..core.dtypes import DType, default_dtype, float32
 from ..core.errors import DTypeError, user_location
 from ..ir.node import Value
 from .arithmetic import cast
@@ -33,6 +33,12 @@ def need_floating(op: str, x: Value) -> None:
     """RuntimeError unless ``x`` is real floating-point."""
     if not x.dtype.is_floating_point:
         raise DTypeError(f'"{op}" not implemented for {x.dtype}: expected a floating-point tensor')
+
+
+def whole_as_floating(*values: Value) -> list[Value]:
+    """Integer tensors in the default dtype, others unchanged: for what PyTorch computes with
+    operators that promote."""
+    return [cast(v, default_dtype()) if v.dtype.category == "int" else v for v in values]
 
 
 def extent(shape: tuple[int, ...], dims: Dims) -> int:

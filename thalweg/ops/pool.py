@@ -251,9 +251,12 @@ def _counts(
     """Per spatial dimension how many elements each window counts."""
     for d, (n, k, s, p) in enumerate(zip(x.shape[2:], kernel, stride, padding), start=2):
         low, high = (-p, n + p) if count_include_pad else (0, n)
-        yield d, tuple(
-            float(max(min(o * s - p + k, high) - max(o * s - p, low), 0))
-            for o in range(total.shape[d])
+        yield (
+            d,
+            tuple(
+                float(max(min(o * s - p + k, high) - max(o * s - p, low), 0))
+                for o in range(total.shape[d])
+            ),
         )
 
 

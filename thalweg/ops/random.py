@@ -361,9 +361,7 @@ def multinomial(input: Value, num_samples: int, replacement: bool = False, *, rn
         weights, valid, "probability tensor contains either `inf`, `nan` or element < 0"
     )
     some = public.gt(ops.reduce_sum(weights, dims=(last,)), 0.0)
-    weights = require(
-        weights, some, "invalid multinomial distribution (sum of probabilities <= 0)"
-    )
+    weights = require(weights, some, "invalid multinomial distribution (sum of probabilities <= 0)")
     if not replacement or num_samples == 1:
         if num_samples > count:
             raise ShapeError(

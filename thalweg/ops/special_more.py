@@ -195,6 +195,8 @@ def _xlog1py(x: Value, y: Value) -> Value:
 @function("special.xlog1py", calls=binary_calls(0.2, 3))
 def xlog1py(input: Operand, other: Operand) -> Value:
     """``input * log1p(other)``, 0 where ``input`` is 0 unless ``other`` is NaN."""
+    if not isinstance(input, Value):
+        expect_tensor("xlog1py", other, "other", 2)
     x, y = coerce(input, other, op="xlog1py", to_float=True)
     return _xlog1py(x, y)  # type: ignore[no-any-return]
 

@@ -232,9 +232,7 @@ def describe_view(meta: Meta, source: Meta, chain: Chain | None) -> bool:
         shift = getattr(op, "offset", None)
         if shift is not None:
             offset += shift(shape, strides, **keywords)
-        value_shape = op.infer_types(
-            (source.value.type.with_shape(shape),), keywords
-        )[0].shape
+        value_shape = op.infer_types((source.value.type.with_shape(shape),), keywords)[0].shape
         shape, strides = value_shape, moved
     meta.chain = chain
     meta.strides = None if strides == contiguous_strides(shape) else strides

@@ -82,8 +82,8 @@ def _invert(form: Callable[..., Any]) -> Callable[..., Any]:
         if self.dtype.category not in ("bool", "int"):
             raise located(
                 TypeError(
-                    "bitwise_not: ~ (operator.invert) is only implemented on integer and Boolean-type tensors, "
-                    f"got {self.dtype}"
+                    "bitwise_not: ~ (operator.invert) is only implemented on integer and "
+                    f"Boolean-type tensors, got {self.dtype}"
                 )
             )
         return form(self)

@@ -417,9 +417,7 @@ class FunctionCall:
         trace.boundaries[meta.value] = FunctionPoint(meta.slot, self, index)
         return handle
 
-    def backward(
-        self, grads: Sequence[Tensor | None], retain: bool
-    ) -> list[tuple[Tensor, Tensor]]:
+    def backward(self, grads: Sequence[Tensor | None], retain: bool) -> list[tuple[Tensor, Tensor]]:
         """Call the user's ``backward``; pairs of (input tensor, its gradient)."""
         from .creation import zeros
 

@@ -45,8 +45,10 @@ def normalise(tensor: Tensor, index: Any) -> tuple[Tensor, tuple[Any, ...]]:
 
 def _indexes_alone(item: Any) -> bool:
     """Whether an element of a list makes the list a tuple of indices rather than one index."""
-    return item is None or item is Ellipsis or isinstance(
-        item, (slice, list, tuple, range, Tensor, np.ndarray)
+    return (
+        item is None
+        or item is Ellipsis
+        or isinstance(item, (slice, list, tuple, range, Tensor, np.ndarray))
     )
 
 
@@ -103,8 +105,7 @@ def _normal_item(tensor: Tensor, item: Any, dim: int) -> list[Any]:
         return _positions(tensor, item, dim)
     if item.dtype.category != "int":
         raise IndexOutOfRange(
-            "tensors used as indices must be long, int, byte or bool tensors, got "
-            f"{item.dtype}"
+            f"tensors used as indices must be long, int, byte or bool tensors, got {item.dtype}"
         )
     return [item]
 

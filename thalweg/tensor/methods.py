@@ -245,9 +245,7 @@ class Methods:
     def detach_(self: Any) -> Any:
         """Cut this tensor off its history, in place."""
         if self._is_view():
-            raise located(
-                RuntimeError("Can't detach views in-place. Use detach() instead.")
-            )
+            raise located(RuntimeError("Can't detach views in-place. Use detach() instead."))
         if self.requires_grad:
             trace = local.trace
             slot = bind(trace, self)
@@ -277,8 +275,7 @@ class Methods:
         if requires_grad and meta.dtype.category not in ("float", "complex"):
             raise located(
                 RuntimeError(
-                    "only Tensors of floating point dtype can require gradients, got "
-                    f"{meta.dtype}"
+                    f"only Tensors of floating point dtype can require gradients, got {meta.dtype}"
                 )
             )
         set_leaf(self, requires_grad)

@@ -19,7 +19,6 @@ _FIELDS = {
 }  # fmt: skip
 
 
-
 def _shown(self: Any) -> str:
     parts = (f"{name}={value!r}" for name, value in zip(self._fields, self))
     return f"thalweg.return_types.{type(self).__name__}(\n" + ",\n".join(parts) + ")"

@@ -153,9 +153,7 @@ def residual_values(
         return [], frozenset()
     saved: set[Value] = set()
 
-    def note(
-        node: Node, grads: Sequence[Value | None], results: Sequence[Value | None]
-    ) -> None:
+    def note(node: Node, grads: Sequence[Value | None], results: Sequence[Value | None]) -> None:
         present = [r for r in results if r is not None]
         if forward.read(present, [g for g in grads if g is not None]):
             saved.update(node.outputs)

@@ -239,9 +239,7 @@ class Tensor:
         array = self._array()
         if array.size != 1:
             raise located(
-                RuntimeError(
-                    f"a Tensor with {array.size} elements cannot be converted to Scalar"
-                )
+                RuntimeError(f"a Tensor with {array.size} elements cannot be converted to Scalar")
             )
         value = array.reshape(())[()]
         return value.item() if array.dtype.kind != "V" else float(value)
