@@ -326,6 +326,11 @@ def _linalg_cross_calls() -> Iterator[Call]:
 @function("linalg.cross", calls=_linalg_cross_calls)
 def linalg_cross(input: Value, other: Value, *, dim: int = -1) -> Value:
     """The vector product along ``dim``, which must have 3 elements; other dimensions broadcast."""
+    if input.ndim != other.ndim:
+        raise ShapeError(
+            f"linalg.cross: inputs must have the same number of dimensions, got {input.ndim} and "
+            f"{other.ndim}"
+        )
     x, y = coerce(input, other, op="linalg.cross")
     axis = normalize_dim(dim, x.ndim)
     if not input.shape[dim] == other.shape[dim] == 3:

@@ -97,7 +97,8 @@ def promoted(op: str, tensors: Tensors) -> tuple[list[Value], DType]:
     if isinstance(tensors, Value) or not all(isinstance(v, Value) for v in tensors):
         raise ArgumentError(f"{op}(): argument 'tensors' must be tuple of Tensors")
     if not tensors:
-        raise ValueRangeError(f"{op}(): expected a non-empty list of Tensors")
+        kind = ValueRangeError if op == "cat" else ShapeError
+        raise kind(f"{op}(): expected a non-empty list of Tensors")
     dtype = common_dtype(list(tensors))
     return [cast(v, dtype) for v in tensors], dtype
 

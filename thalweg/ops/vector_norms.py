@@ -17,6 +17,7 @@ from .dims import Dim, distinct_dims, normalize_dims
 from .function import Call, function
 from .link import ops
 from .named import public
+from .nn_shared import widened
 from .pointwise import internal_composite
 from .reduce import kept_shape, spread, without
 from .reductions import require_elements
@@ -75,7 +76,7 @@ def _vector(op: str, x: Value, ord: float, dim: Dim, keepdim: bool, dtype: DType
                 "not have an identity"
             )
         require_elements(op, x, dims)
-    result = norm_over(x, float(ord), dims)
+    result = cast(norm_over(widened(x), float(ord), dims), x.dtype.to_real())
     return to_shape(result, kept_shape(x.shape, dims)) if keepdim else result
 
 

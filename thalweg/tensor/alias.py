@@ -23,6 +23,7 @@ from ..ops.link import ops
 from ..ops.movement import View, contiguous_strides
 from ..passes.autodiff import requires_grad
 from ..runtime.buffer import Buffer
+from .exclusive import exclusive
 from .flush import compute_foreign, flush
 from .points import HistoryPoint
 from .tensor import Extra, Tensor
@@ -149,6 +150,7 @@ def _note_alias(base: Tensor, value: Value) -> None:
         aliases.append(value)
 
 
+@exclusive
 def realise(tensor: Tensor) -> Buffer:
     """The buffer of the tensor's current value, flushing the trace if it is pending."""
     extra = tensor._extra

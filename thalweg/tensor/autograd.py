@@ -11,6 +11,7 @@ from ..ir.types import TensorType
 from ..ops.link import ops
 from .alias import bind, repoint
 from .backward import FREED, run_backward, run_hooks
+from .exclusive import exclusive
 from .modes import no_grad
 from .points import FunctionPoint, HookPoint
 from .record import result
@@ -40,6 +41,7 @@ def backward(
         raise located(error) from None
 
 
+@exclusive
 def _backward(
     tensors: Any, grad_tensors: Any, retain_graph: bool | None, create_graph: bool, inputs: Any
 ) -> None:

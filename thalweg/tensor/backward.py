@@ -18,6 +18,7 @@ from ..ops.arithmetic import cast, constant
 from ..ops.link import ops
 from ..passes.autodiff import gradients, requires_grad
 from .alias import bind
+from .exclusive import exclusive
 from .flush import History, flush
 from .points import FunctionPoint, HistoryPoint, HookPoint, Point
 from .record import result
@@ -427,6 +428,7 @@ class HistorySegment:
         return gathered
 
 
+@exclusive
 def run_backward(
     roots: Sequence[Tensor],
     grads: Sequence[Tensor | None],

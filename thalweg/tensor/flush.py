@@ -19,6 +19,7 @@ from ..ir.node import INPUT, Value, topological
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program
+from .exclusive import exclusive
 from .residuals import Forward, canonical, residual_values
 from .trace import State, Trace, local, trie
 
@@ -132,6 +133,7 @@ def live_slots(trace: Trace) -> list[int]:
     return live
 
 
+@exclusive
 def flush() -> None:
     """Submit the current thread's trace and begin a new one. A function under trace runs later, as
     part of the graph around it, so there is nothing to run then."""

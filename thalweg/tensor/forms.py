@@ -15,6 +15,7 @@ import numpy as np
 from ..core.errors import located
 from ..ops.function import Function
 from .alias import bind, fit_inplace
+from .exclusive import shared
 from .flush import flush
 from .host import PASSIVE, run_host, with_options
 from .inplace import check_out, store_out
@@ -34,7 +35,9 @@ def general(function: Function) -> Callable[..., Any]:
     accepts_out = "out" in parameters
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
+        if shared.active and shared.must_lock():
+            with shared.lock:
+                return call(*args, **kwargs)
         if kwargs:
             if "out" in kwargs and not accepts_out:
                 out = kwargs.pop("out")
@@ -80,6 +83,9 @@ def unary(function: Function, other_form: Callable[..., Any]) -> Callable[..., A
     code = next(codes)
 
     def call(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if shared.active and shared.must_lock():
+            with shared.lock:
+                return call(input, *args, **kwargs)
         trace = local.trace
         try:
             if input._trace is not trace:
@@ -117,6 +123,9 @@ def binary(
     code = next(codes)
 
     def operator(self: Any, other: Any) -> Any:
+        if shared.active and shared.must_lock():
+            with shared.lock:
+                return operator(self, other)
         trace = local.trace
         kind = other.__class__
         if self._trace is not trace:

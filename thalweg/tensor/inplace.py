@@ -11,6 +11,7 @@ from ..core.promotion import can_cast
 from ..ir.node import Value
 from ..ops.function import Function
 from .alias import assign, check_inplace, fit_inplace
+from .exclusive import exclusive
 from .overlap import check_overlap
 from .record import after_record, call_values, codes, distinct, encode, promote_numbers
 from .rng import default_generator, stream_for
@@ -26,6 +27,7 @@ def inplace(function: Function) -> Callable[..., Tensor]:
     code = next(codes)
     name = function.method if function.method.startswith("__") else function.method + "_"
 
+    @exclusive
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         generator = kwargs.pop("generator", None)
         if generator is not None:

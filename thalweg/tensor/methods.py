@@ -19,6 +19,7 @@ from ..ops.link import ops
 from ..runtime.buffer import Array, Buffer
 from . import autograd
 from .alias import bind, realise, repoint
+from .exclusive import exclusive
 from .forms import general
 from .size import Size
 from .tensor import Tensor
@@ -315,6 +316,7 @@ def _only_detached(chain: Any) -> bool:
     return bool(chain) and all(op.name == "stop_gradient" for op, _ in chain)
 
 
+@exclusive
 def set_leaf(tensor: Tensor, requires_grad: bool) -> None:
     """Mark a leaf as requiring gradients or not."""
     extra = tensor._extra

@@ -8,6 +8,7 @@ from typing import Any
 from ..ir.node import Value
 from ..passes.autodiff import requires_grad
 from .alias import bind, kept_gradient, repoint
+from .exclusive import exclusive
 from .record import after_record
 from .tensor import Tensor
 from .trace import local, scalar_leaf, transition
@@ -15,6 +16,7 @@ from .trace import local, scalar_leaf, transition
 Rule = Callable[..., Sequence[Value]]
 
 
+@exclusive
 def fused_update(
     name: str,
     rule: Rule,

@@ -16,6 +16,7 @@ Invariants
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from ..ops.link import ops
 from ..ops.movement import contiguous_strides
 from ..passes.autodiff import requires_grad
 from ..runtime.buffer import Buffer
+from .exclusive import shared
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -253,12 +255,14 @@ class Local(threading.local):
     """Per-thread recording state."""
 
     def __init__(self) -> None:
+        shared.enter()
         self.grad = True
         self.inference = False
         self.trace = Trace(trie.roots[True])
 
 
 local = Local()
+os.register_at_fork(after_in_child=shared.after_fork)
 
 
 def set_grad_mode(enabled: bool) -> bool:

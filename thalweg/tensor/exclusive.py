@@ -1,0 +1,57 @@
+"""Recording from several threads.
+
+Every thread walks its own trace, but a handle has one slot at a time: a tensor that two threads
+use is bound now to one trace, now to the other. So as soon as a second thread records, every
+recorded call holds one lock from binding its operands to using their slots. A program with one
+recording thread never takes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Shared:
+    """``active`` once a second thread has recorded something."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self.lock: Any = threading.RLock()
+        self._threads = 0
+
+    def enter(self) -> None:
+        """Note that one more thread records."""
+        self._threads += 1
+        if self._threads > 1:
+            self.active = True
+
+    def must_lock(self) -> bool:
+        """Whether the calling thread does not hold the lock already."""
+        return not self.lock._is_owned()
+
+    def after_fork(self) -> None:
+        """The child has one thread, and whoever held the lock is not in it."""
+        self.active = False
+        self.lock = threading.RLock()
+        self._threads = 1
+
+
+shared = Shared()
+
+
+def exclusive(function: _F) -> _F:
+    """Decorator: hold the lock while several threads record."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if not shared.active:
+            return function(*args, **kwargs)
+        with shared.lock:
+            return function(*args, **kwargs)
+
+    return cast(_F, guarded)
