@@ -10,7 +10,7 @@ import numpy as np
 from ..core.dtypes import DType, int64
 from ..core.errors import ArgumentError, DimError, ShapeError
 from ..ir.node import Value
-from .arithmetic import Scalar, broadcast_shapes, coerce, constant
+from .arithmetic import Scalar, broadcast_shapes, cast, coerce, constant
 from .check import require
 from .dims import distinct_dims, normalize_dim, sequence_of_ints
 from .function import Call, function
@@ -495,10 +495,4 @@ def one_hot(tensor: Value, num_classes: int = -1) -> Value:
     tensor = require(tensor, public.ge(tensor, 0), "Class values must be non-negative.")
     small = public.lt(tensor, num_classes)
     tensor = require(tensor, small, f"Class values must be smaller than num_classes {num_classes}.")
-    rows = ops.reshape(tensor, shape=(tensor.type.numel,))
-    table = public.where(
-        public.eq(public.unsqueeze(ramp(num_classes), 1), public.unsqueeze(ramp(num_classes), 0)),
-        constant(1, int64),
-        constant(0, int64),
-    )
-    return to_shape(ops.take(table, rows, batch=0), (*tensor.shape, num_classes))
+    return cast(public.eq(public.unsqueeze(tensor, -1), ramp(num_classes)), int64)
