@@ -1,6 +1,6 @@
 """Every public function against PyTorch's operator database; what differs stands in the docs.
 
-``python -m tests.parity.op_db NAME...`` shows the comparison of one name with more samples.
+``python -m tests.parity NAME...`` shows the comparison of one name with more samples.
 """
 
 from pathlib import Path
