@@ -251,24 +251,27 @@ GAUGE = {"svd", "linalg.svd", "linalg.eig", "linalg.eigh"}
 TIES = {"sort": 0, "argsort": 0, "mode": 0, "topk": 1, "kthvalue": 1}
 
 
-def settled(name: str, sample: Any, mine: Any, theirs: Any) -> Any:
-    """PyTorch's results, with our positions in place of its own if those are as good a choice:
-    without repetition (unless one is chosen) and of equal elements."""
+def settled(name: str, sample: Any, mine: Any, theirs: Any) -> tuple[Any, Any]:
+    """Both results without what is left open: signs of decompositions, and positions if ours are
+    as good a choice as PyTorch's, without repetition (unless one is chosen) and of equal elements.
+    """
+    if name in GAUGE:
+        return sample.output_process_fn_grad(mine), sample.output_process_fn_grad(theirs)
     x = sample.input
     if name not in TIES or sample.kwargs.get("stable") or not x.ndim:
-        return theirs
+        return mine, theirs
     dim = dict(enumerate(sample.args)).get(TIES[name], -1)
     dim = sample.kwargs.get("dim", dim)
-    ours_, their = flat(mine), flat(theirs)
-    if isinstance(dim, bool) or tuple(ours_[-1].shape) != tuple(their[-1].shape):
-        return theirs
-    at = torch.from_numpy(array_of(ours_[-1]).astype(np.int64))
+    our, their = flat(mine), flat(theirs)
+    if isinstance(dim, bool) or tuple(our[-1].shape) != tuple(their[-1].shape):
+        return mine, theirs
+    at = torch.from_numpy(array_of(our[-1]).astype(np.int64))
     lifted = [i if i.ndim == x.ndim else i.unsqueeze(dim) for i in (at, their[-1])]
     chosen = [torch.gather(x.detach(), dim, i) for i in lifted]
     distinct = bool((lifted[0].sort(dim).values.diff(dim=dim) > 0).all())
     if distinct and torch.allclose(*chosen, rtol=0, atol=0, equal_nan=True):
-        return (*their[:-1], at) if len(their) > 1 else at
-    return theirs
+        return mine, (*their[:-1], at)
+    return mine, theirs
 
 
 # ---- running one name
@@ -352,9 +355,7 @@ def _run_sample(report: Report, info: Any, function: Any, sample: Any, label: st
     if error is not None:
         report.note(where, f"raised {short_error(error)}")
         return
-    theirs = settled(info.name, sample, mine, theirs)
-    if info.name in GAUGE:  # what does not depend on the choice of signs or phases
-        mine, theirs = sample.output_process_fn_grad(mine), sample.output_process_fn_grad(theirs)
+    mine, theirs = settled(info.name, sample, mine, theirs)
     found = _compare(mine, theirs, values)
     report.note(where, found)
     if not found and values and made:
@@ -430,7 +431,7 @@ def _run_variants(
         elif error is not None:
             report.note(f"{where} {kind}", f"raised {short_error(error)}")
         else:
-            found = _compare(mine, settled(info.name, sample, mine, expected), values)
+            found = _compare(*settled(info.name, sample, mine, expected), values)
             if not found and kind == "in place" and mine is not args[0]:
                 found = "another tensor is returned"
             report.note(f"{where} {kind}", found)

@@ -221,7 +221,8 @@ def poisson_nll_loss(
 
     ``full`` adds Stirling's approximation of log(t!) where t > 1.
     """
-    x, t = pair_of("poisson_nll_loss", *whole_as_floating(input, target))
+    values, targets = whole_as_floating(input, target)
+    x, t = pair_of("poisson_nll_loss", values, targets)
     terms = ops.exp(x) - t * x if log_input else x - t * ops.log(x + eps)
     if full:
         large = ops.lt(constant(1, t.dtype, t.shape), t)
