@@ -256,7 +256,9 @@ def settled(name: str, sample: Any, mine: Any, theirs: Any) -> tuple[Any, Any]:
     as good a choice as PyTorch's, without repetition (unless one is chosen) and of equal elements.
     """
     if name in GAUGE:
-        return sample.output_process_fn_grad(mine), sample.output_process_fn_grad(theirs)
+        # What the database leaves of a sample may still have a sign or phase a column.
+        both = (flat(sample.output_process_fn_grad(r)) for r in (mine, theirs))
+        return tuple(tuple(t.abs() for t in results) for results in both)  # type: ignore[return-value]
     x = sample.input
     if name not in TIES or sample.kwargs.get("stable") or not x.ndim:
         return mine, theirs
