@@ -23,9 +23,19 @@ BELOW = {
     "runtime": {"core"},
     "ops": {"core", "ir"},
     "passes": {"core", "ir", "ops"},
-    "codegen": {"core", "ir", "ops"},
+    "lowering": {"core", "ir", "ops", "passes"},
+    "codegen": {"core", "ir", "ops", "runtime"},
     "distributed": {"core", "ir", "ops", "runtime"},
-    "compile": {"core", "ir", "ops", "passes", "codegen", "distributed", "runtime"},
+    "compile": {
+        "core",
+        "ir",
+        "ops",
+        "passes",
+        "lowering",
+        "codegen",
+        "distributed",
+        "runtime",
+    },
 }
 BELOW["tensor"] = {*BELOW["compile"], "compile"}
 BELOW["thalweg"] = {*BELOW["tensor"], "tensor"}

@@ -25,6 +25,7 @@ trace_limit: int
 trie_limit: int
 num_threads: int
 cache_dir: str
+backend: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ TABLE: tuple[Flag, ...] = (
     Flag("trie_limit", int, 200_000, "recorded states kept before old ones are dropped", 1),
     Flag("num_threads", int, 0, "threads that compute; 0: one per available core"),
     Flag("cache_dir", str, "", "where compiled programs are kept; empty: the user's cache folder"),
+    Flag("backend", str, "auto", "auto, native (compile everything) or reference (NumPy)"),
 )
 
 _BY_NAME = {flag.name: flag for flag in TABLE}

@@ -14,11 +14,24 @@ for; broadcasting and type promotion are explicit ``expand`` and ``cast`` nodes,
 ``vjp``        vector-Jacobian product, written in ops
 ``sbp``        legal signatures on one mesh axis
 ``batch``      the op with an extra leading dimension on some operands (`vmap`)
-``lower``      loop IR for one call, or a scalar expression for pointwise ops
+``lower``      how native code computes it: one of the forms below
 ``onnx``       operator name and attribute mapping
 ``torch``      the public functions that reach it (declared with ``@function`` beside the op)
 ``samples``    operands worth testing, an iterable of `Sample`
 =============  ===================================================================================
+
+Forms of ``lower``
+- pointwise ops: ``lower(self, *scalars, **attrs) -> Expr``, the result's element from the
+  operands' elements (loop-IR expressions);
+- ``indexed`` ops, whose result element i is an expression of operand elements at indices
+  computed from i (views, pad, concat, iota, gathers, random bits):
+  ``lower(self, node, loads, index) -> Expr``, where ``index`` holds one int64 expression per
+  dimension of the result and ``loads[k](at)`` is operand k's element at the expressions ``at``;
+- reductions: the flag ``reduces`` names the accumulation ("add", "mul", "max", "min");
+- `LoopKernel`: ``lower.build(node) -> loops.Kernel``, a whole loop nest of its own whose buffers
+  are the operands and then the results;
+- `Template`: the name of a kernel template in `codegen`;
+- `Host`: it runs on the host, in Python, and why that is right (data-dependent shapes, LAPACK).
 """
 
 from __future__ import annotations
@@ -49,6 +62,26 @@ class Declined(str):
         raise NotImplementedError(f"declined: {self}")
 
 
+class Template(str):
+    """``lower`` of an op whose kernels come from a template of `codegen`, by name."""
+
+    __slots__ = ()
+
+
+class Host(str):
+    """``lower`` of an op that native programs run on the host by its reference, and why."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class LoopKernel:
+    """``lower`` of an op that is a loop nest of its own: ``build(node)`` gives a
+    `loops.Kernel` whose parameters are the operands, then the results, then workspaces."""
+
+    build: Callable[[Node], Any]
+
+
 @dataclass(frozen=True)
 class Sample:
     """One call worth testing: ``arrays`` are the operands (NumPy), ``attrs`` the attributes.
@@ -77,6 +110,7 @@ class Primitive:
     ``inputs`` fixes the number of operands (None: any). ``differentiable`` says for each result
     whether gradients flow through it. ``linear`` marks ops linear in all operands together
     (so Partial sums pass through), ``view`` those whose result may alias their operand.
+    ``indexed`` and ``reduces`` say how ``lower`` is to be read.
     """
 
     name: ClassVar[str]
@@ -86,6 +120,8 @@ class Primitive:
     pointwise: ClassVar[bool] = False
     view: ClassVar[bool] = False
     random: ClassVar[bool] = False
+    indexed: ClassVar[bool] = False
+    reduces: ClassVar[str] = ""
 
     index: ClassVar[str | Declined]
     infer: Any

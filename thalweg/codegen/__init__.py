@@ -1,0 +1,1 @@
+"""From loop IR and kernel templates to LLVM text and object code."""
