@@ -97,6 +97,17 @@ class Sample:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class IndexRange:
+    """The integers of operand number ``operand`` must lie in ``low <= i < high``; else running
+    the op raises `IndexOutOfRange` with ``message``, formatted with the offending ``index``."""
+
+    operand: int
+    low: int
+    high: int
+    message: str
+
+
 PRIMITIVES: dict[str, Primitive] = {}
 
 FIELDS = (
@@ -160,6 +171,15 @@ class Primitive:
         ``types`` are the global operand types followed by the global result types.
         """
         return attrs
+
+    def index_ranges(self, node: Node) -> tuple[IndexRange, ...]:
+        """Where the positions among the operands must lie.
+
+        Native kernels never touch memory outside of their buffers, whatever the positions hold;
+        that they lie in their ranges is checked apart from the kernels, by the smallest and
+        largest element (``kernels/bounds.py``), as errors may come a little later.
+        """
+        return ()
 
     def field(self, name: str) -> Any:
         return getattr(type(self), name, None)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.dtypes import DType, int64
+from ..core.dtypes import DType, from_numpy, int64
 from ..core.errors import DTypeError, ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import P, Partial, Signature, Split
@@ -17,6 +17,7 @@ from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, 
 from .dims import normalize_dim
 from .families import in_float32
 from .function import Call, function
+from .kernels import kernel_from
 from .link import ops
 from .named import public
 
@@ -26,7 +27,8 @@ class Cumulative(Primitive):
 
     index: ClassVar[Any] = Declined("a running result along one dimension; not a contraction")
     accepts: tuple[str, ...] = ("bool", "int", "float")
-    lower: Any = Declined("a scan along one dimension: a kernel template")
+    lower: Any = kernel_from("running")
+    running: ClassVar[str]  # which running result it is, for the kernel
     onnx: Any = Declined("no such operator; exported as a Scan")
 
     def infer(self, x: TensorType, dim: int) -> Any:
@@ -66,14 +68,21 @@ def _reversed_sum(g: Value, dim: int) -> Value:
     return ops.flip(ops.cumsum(flipped, dim=dim), dims=(dim,))  # type: ignore[no-any-return]
 
 
+def _accumulated(function: Any, x: Array, dim: int) -> Array:
+    """Running sums or products, kept in float64 as PyTorch keeps them."""
+    wide = np.float64 if from_numpy(x.dtype).is_floating_point else None
+    return np.asarray(function(x, axis=dim, dtype=wide)).astype(x.dtype, copy=False)
+
+
 @primitive
 class CumSum(Cumulative):
     name = "cumsum"
+    running = "sum"
     accepts = ("int", "float", "complex")
     onnx = "CumSum"
 
     def reference(self, x: Array, dim: int) -> Array:
-        return in_float32(np.cumsum, x, axis=dim).astype(x.dtype, copy=False)
+        return _accumulated(np.cumsum, x, dim)
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
         return [*super().sbp(node, ranks), Signature((P,), (P,))]
@@ -85,6 +94,7 @@ class CumSum(Cumulative):
 @primitive
 class CumProd(Cumulative):
     name = "cumprod"
+    running = "prod"
     accepts = ("int", "float", "complex")
 
     def samples(self) -> Iterator[Sample]:
@@ -92,7 +102,7 @@ class CumProd(Cumulative):
         yield Sample((np.array([[2.0, 0.0, 3.0, 1.5], [0.0, 2.0, 0.0, 5.0]]),), {"dim": 1})
 
     def reference(self, x: Array, dim: int) -> Array:
-        return in_float32(np.cumprod, x, axis=dim).astype(x.dtype, copy=False)
+        return _accumulated(np.cumprod, x, dim)
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
         prod = Partial("prod")
@@ -155,6 +165,7 @@ def _running(ufunc: Any, x: Array, dim: int) -> tuple[Array, Array]:
 @primitive
 class CumMax(CumExtremum):
     name = "cummax"
+    running = "max"
 
     def reference(self, x: Array, dim: int) -> tuple[Array, Array]:
         return _running(np.maximum, x, dim)
@@ -163,6 +174,7 @@ class CumMax(CumExtremum):
 @primitive
 class CumMin(CumExtremum):
     name = "cummin"
+    running = "min"
 
     def reference(self, x: Array, dim: int) -> tuple[Array, Array]:
         return _running(np.minimum, x, dim)
@@ -173,6 +185,7 @@ class LogCumSumExp(Cumulative):
     """log of the running sum of exponentials, without overflow or lost small terms."""
 
     name = "logcumsumexp"
+    running = "logsumexp"
     accepts = ("float",)
 
     def reference(self, x: Array, dim: int) -> Array:

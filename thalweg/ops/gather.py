@@ -26,6 +26,7 @@ from .contract import (
     Attrs,
     Declined,
     Grads,
+    IndexRange,
     Primitive,
     Rank,
     Sample,
@@ -34,6 +35,7 @@ from .contract import (
     primitive,
 )  # fmt: skip
 from .families import batch_up
+from .kernels import kernel_from
 from .link import ops
 from .movement import reducible
 from .named import public
@@ -78,9 +80,7 @@ def positions(
         bad = (each < low) | (each >= size)
         if bad.any():
             value = int(each[bad].flat[0])
-            raise IndexOutOfRange(
-                f"{name}: index {value} is out of bounds for dimension {dim} with size {size}"
-            )
+            raise IndexOutOfRange(_out_of_bounds(name, dim, size).format(index=value))
         if wrap:
             each = np.where(each < 0, each + size, each)
         if window and window[0] == j:
@@ -94,6 +94,10 @@ def positions(
         for b, n in enumerate(x.shape[:batch])
     ]
     return (*leading, *found), mine
+
+
+def _out_of_bounds(name: str, dim: int, size: int) -> str:
+    return f"{name}: index {{index}} is out of bounds for dimension {dim} with size {size}"
 
 
 def _spread_mask(mask: Array, like: Array) -> Array:
@@ -116,6 +120,16 @@ class Indexed(Primitive):
 
     def indices(self, node: Node) -> tuple[Value, ...]:
         raise NotImplementedError
+
+    def index_ranges(self, node: Node) -> tuple[IndexRange, ...]:
+        window, batch = node.attrs.get("window"), node.attrs["batch"]
+        found = []
+        for j in range(len(self.indices(node))):
+            dim = batch + j
+            size = window[2] if window and window[0] == j else node.inputs[0].shape[dim]
+            low = -size if node.attrs.get("wrap") else 0
+            found.append(IndexRange(1 + j, low, size, _out_of_bounds(self.name, dim, size)))
+        return tuple(found)
 
     def localize(self, attrs: Attrs, signature: Signature, types: Types, rank: Rank) -> Attrs:
         split = signature.ins[0]
@@ -237,6 +251,7 @@ class IndexPut(Indexed):
 
     name = "index_put"
     onnx = "ScatterND"
+    lower = kernel_from("put")
 
     def infer(self, *operands: TensorType, combine: str, **attrs: Any) -> TensorType:
         x, new = operands[0], operands[-1]

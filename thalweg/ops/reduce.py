@@ -20,6 +20,7 @@ from ..ir.types import TensorType
 from .arithmetic import cast, conj
 from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
 from .families import in_float32
+from .kernels import kernel_from
 from .link import ops
 from .named import public
 
@@ -228,7 +229,8 @@ class ArgExtremum(Primitive):
     index: ClassVar[Any] = "...k -> ..."
     differentiable = False
     vjp: Any = Declined("positions are constant almost everywhere")
-    lower: Any = Declined("a reduction over pairs of value and position: a kernel template")
+    lower: Any = kernel_from("extremum")
+    largest: ClassVar[bool]
 
     def infer(self, x: TensorType, dim: int) -> TensorType:
         if not 0 <= dim < x.ndim:
@@ -261,6 +263,7 @@ class ArgExtremum(Primitive):
 @primitive
 class ArgMax(ArgExtremum):
     name = "argmax"
+    largest = True
     onnx = "ArgMax"
 
     def reference(self, x: Array, dim: int) -> Array:
@@ -270,6 +273,7 @@ class ArgMax(ArgExtremum):
 @primitive
 class ArgMin(ArgExtremum):
     name = "argmin"
+    largest = False
     onnx = "ArgMin"
 
     def reference(self, x: Array, dim: int) -> Array:
