@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 
@@ -116,11 +116,37 @@ class Module:
         return "\n".join(parts) + "\n"
 
 
+class Numbering:
+    """Value numbering: equal pure instructions are written once, where the first one dominates."""
+
+    def __init__(self) -> None:
+        self.known: dict[object, object] = {}
+        self._order: list[object] = []
+
+    def add(self, key: object, value: object) -> None:
+        self.known[key] = value
+        self._order.append(key)
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is added inside is forgotten at the end: it does not dominate what follows."""
+        start = len(self._order)
+        yield
+        for key in self._order[start:]:
+            self.known.pop(key, None)
+        del self._order[start:]
+
+
 class Function:
-    """Writes instructions at the end of the current block."""
+    """Writes instructions at the end of the current block.
+
+    ``numbering``, if set, makes `value` give the result of an equal earlier instruction. Loops and
+    branches opened through the function's own methods keep it honest about dominance.
+    """
 
     def __init__(self, module: Module, params: Sequence[tuple[str, str]]) -> None:
         self.module = module
+        self.numbering: Numbering | None = None
         self._params = {name: Val(type.split(" ", 1)[0], f"%{name}") for type, name in params}
         self._lines: list[str] = []
         self._allocas: list[str] = []
@@ -147,10 +173,26 @@ class Function:
         self._lines.append(f"  {text}")
 
     def value(self, type: str, text: str) -> Val:
-        """An instruction with a result of ``type``."""
+        """A pure instruction with a result of ``type``."""
+        if self.numbering is None:
+            return self.effect(type, text)
+        found = self.numbering.known.get(text)
+        if not isinstance(found, Val):
+            found = self.effect(type, text)
+            self.numbering.add(text, found)
+        return found
+
+    def effect(self, type: str, text: str) -> Val:
+        """An instruction with a result that may differ from that of an equal one: a load, a call
+        of a function with effects."""
         name = f"%{self.fresh()}"
         self._lines.append(f"  {name} = {text}")
         return Val(type, name)
+
+    @contextmanager
+    def _scope(self) -> Iterator[None]:
+        with self.numbering.scope() if self.numbering is not None else nullcontext():
+            yield
 
     def binary(self, op: str, x: Val, y: Val, flags: str = "") -> Val:
         """``op`` is LLVM's ('fadd', 'mul', 'shl'); ``flags`` such as 'contract' or 'nsw'."""
@@ -180,11 +222,11 @@ class Function:
         if returns == "void":
             self.emit(text)
             return None
-        return self.value(returns, text)
+        return self.effect(returns, text)
 
     def load(self, type: str, pointer: Val, align: int = 0) -> Val:
         """``align`` in bytes; by default the element's own."""
-        return self.value(type, f"load {type}, {pointer}, align {align or _align(type)}")
+        return self.effect(type, f"load {type}, {pointer}, align {align or _align(type)}")
 
     def store(self, value: Val, pointer: Val, align: int = 0, stream: bool = False) -> None:
         """``stream`` writes around the cache; the address must then be aligned to the vector."""
@@ -212,6 +254,8 @@ class Function:
         if lanes == 1:
             return x
         type = vector(x.type, lanes)
+        if not x.text.startswith(("%", "@")):
+            return Val(type, f"splat ({x})")
         first = self.value(type, f"insertelement {type} poison, {x}, i64 0")
         zero = f"<{lanes} x i32> zeroinitializer"
         return self.value(type, f"shufflevector {first}, {type} poison, {zero}")
@@ -299,8 +343,9 @@ class Function:
         self.emit(f"br {inside}, label %body{n}, label %exit{n}")
         self._start(f"body{n}")
         slots = list(values)
-        yield i, values, slots
-        following = self.add(i, step)
+        with self._scope():
+            yield i, values, slots
+        following = self.effect("i64", f"add nsw {i}, {step}")
         last = self._block
         self.emit(f"br label %head{n}")
         phis = [
@@ -320,21 +365,36 @@ class Function:
         n = self._count = self._count + 1
         self.emit(f"br {cond}, label %then{n}, label %end{n}")
         self._start(f"then{n}")
-        yield
+        with self._scope():
+            yield
         self.emit(f"br label %end{n}")
         self._start(f"end{n}")
 
-    def either(self, cond: Val, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
-        """``then()`` writes one branch, ``otherwise()`` the other."""
+    def either(
+        self, cond: Val, then: Callable[[], Sequence[Val] | None],
+        otherwise: Callable[[], Sequence[Val] | None],
+    ) -> list[Val]:  # fmt: skip
+        """``then()`` writes one branch, ``otherwise()`` the other. What they return, in equal
+        number and types, is merged."""
         n = self._count = self._count + 1
         self.emit(f"br {cond}, label %then{n}, label %else{n}")
-        self._start(f"then{n}")
-        then()
-        self.emit(f"br label %end{n}")
-        self._start(f"else{n}")
-        otherwise()
-        self.emit(f"br label %end{n}")
+        ends = []
+        for label, write in (("then", then), ("else", otherwise)):
+            self._start(f"{label}{n}")
+            with self._scope():
+                values = write() or []
+            ends.append((values, self._block))
+            self.emit(f"br label %end{n}")
         self._start(f"end{n}")
+        (yes, after_yes), (no, after_no) = ends
+        return [
+            a
+            if a == b
+            else self.effect(
+                a.type, f"phi {a.type} [ {a.text}, %{after_yes} ], [ {b.text}, %{after_no} ]"
+            )
+            for a, b in zip(yes, no, strict=True)
+        ]
 
     def _start(self, label: str) -> None:
         self._lines.append(f"{label}:")
