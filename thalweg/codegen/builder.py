@@ -247,6 +247,24 @@ class Function:
         self._allocas.append(f"  {name} = alloca {type}, i64 {count}, align {align}")
         return Val("ptr", name)
 
+    # --- atomics --------------------------------------------------------------------------------
+
+    def atomic_load(self, type: str, pointer: Val, order: str = "acquire") -> Val:
+        return self.value(type, f"load atomic {type}, {pointer} {order}, align {_align(type)}")
+
+    def atomic_store(self, value: Val, pointer: Val, order: str = "release") -> None:
+        self.emit(f"store atomic {value}, {pointer} {order}, align {_align(value.type)}")
+
+    def atomic_update(self, op: str, pointer: Val, value: Val, order: str = "seq_cst") -> Val:
+        """The old value; 'add', 'sub', 'xchg', 'or', ..."""
+        return self.value(value.type, f"atomicrmw {op} {pointer}, {value} {order}")
+
+    def compare_exchange(self, pointer: Val, expected: Val, new: Val) -> Val:
+        """i1: whether ``expected`` stood there and was replaced by ``new``."""
+        type = f"{{ {new.type}, i1 }}"
+        pair = self.value(type, f"cmpxchg {pointer}, {expected}, {new} acq_rel acquire")
+        return self.value("i1", f"extractvalue {type} {pair.text}, 1")
+
     # --- vectors --------------------------------------------------------------------------------
 
     def splat(self, x: Val, lanes: int) -> Val:
@@ -358,6 +376,23 @@ class Function:
         self._lines[at:at] = phis
         self._start(f"exit{n}")
         slots[:] = values
+
+    @contextmanager
+    def forever(self) -> Iterator[Callable[[Val], None]]:
+        """Repeat the block; gives ``leave(cond)``, which ends the loop where ``cond`` holds. What
+        the loop changes it keeps in memory."""
+        n = self._count = self._count + 1
+        self.emit(f"br label %again{n}")
+        self._start(f"again{n}")
+
+        def leave(cond: Val) -> None:
+            stay = self.fresh("stay")
+            self.emit(f"br {cond}, label %left{n}, label %{stay}")
+            self._start(stay)
+
+        yield leave
+        self.emit(f"br label %again{n}")
+        self._start(f"left{n}")
 
     @contextmanager
     def when(self, cond: Val) -> Iterator[None]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from ..core import flags
 from ..core.errors import located
+from . import loader  # registers its hook before this module does: a fork drains, then locks
 from .buffer import Buffer
 from .program import KernelError, Program, execute
 
@@ -101,5 +102,7 @@ class Executor:
             job.run()
             del job
 
+
+__all__ = ["Executor", "Job", "executor", "loader"]
 
 executor = Executor()
