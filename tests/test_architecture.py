@@ -47,6 +47,7 @@ TOP = {"app", "interop", "numpy", "tensorflow", "testing"}
 BY_NAME = {
     "ir/rewrite.py": "patterns name ops; the constant `full` is the one they know themselves",
     "ir/verify.py": "the identities that steer differentiation, illegal after decompose",
+    "passes/assemble.py": "an identity of sums of slices put into zeros",
     "passes/autodiff.py": "`as_leaf` starts differentiation as inputs do",
     "passes/decompose.py": "the identities that steer differentiation, which it drops",
     "passes/simplify.py": "algebraic identities are about particular ops",

@@ -15,14 +15,19 @@ from typing import Any
 from .core import flags
 from .ir.graph import Graph
 from .ir.node import Value
+from .passes.assemble import assemble_pieces
+from .passes.bodies import prepare_bodies
 from .passes.cse import eliminate_common
 from .passes.decompose import decompose
+from .passes.hoist import hoist_from_scans
+from .passes.keep import keep_steps
 from .passes.scan_prune import prune_scans
 from .passes.simplify import simplify
 from .runtime.program import Array, Instruction, Kernel, Program
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    decompose, simplify, prune_scans, eliminate_common,
+    decompose, prepare_bodies, simplify, prune_scans, eliminate_common, assemble_pieces,
+    keep_steps, hoist_from_scans, eliminate_common,
 )  # fmt: skip
 
 _CACHE_SIZE = 1024

@@ -121,7 +121,8 @@ class Primitive:
     ``inputs`` fixes the number of operands (None: any). ``differentiable`` says for each result
     whether gradients flow through it. ``linear`` marks ops linear in all operands together
     (so Partial sums pass through), ``view`` those whose result may alias their operand.
-    ``indexed`` and ``reduces`` say how ``lower`` is to be read.
+    ``indexed`` and ``reduces`` say how ``lower`` is to be read. ``heavy`` ops cost much more than
+    reading their operands: worth moving out of loops, and never worth computing twice.
     """
 
     name: ClassVar[str]
@@ -133,6 +134,7 @@ class Primitive:
     random: ClassVar[bool] = False
     indexed: ClassVar[bool] = False
     reduces: ClassVar[str] = ""
+    heavy: ClassVar[bool] = False
 
     index: ClassVar[str | Declined]
     infer: Any

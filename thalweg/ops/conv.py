@@ -63,6 +63,7 @@ class Convolution(Primitive):
     """What the three have in common: the roles of their dimensions."""
 
     inputs = 2
+    heavy = True
     lower: Any = Declined("a kernel template (implicit matrix product), not a loop nest")
     roles: tuple[str, str, str]  # of the two operands and the result: "x", "w" or "y"
 

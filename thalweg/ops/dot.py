@@ -33,6 +33,7 @@ class Dot(Primitive):
     """
 
     name = "dot"
+    heavy = True
     inputs = 2
     index = "...mk,...kn -> ...mn (any order, given by spec)"
     onnx = "Einsum"

@@ -37,6 +37,7 @@ class MatrixOp(Primitive):
     """Base: stacks of floating-point or complex matrices, all operands with the same stack."""
 
     index: ClassVar[Any] = "...[mn] -> ...[mn]"
+    heavy = True
     lower: Any = LAPACK
     onnx: Any = NO_ONNX
     square: ClassVar[bool] = False

@@ -45,7 +45,7 @@ class _Sum:
     def build(self, value: Value) -> Rebuild:
         node = value.node
         moving = [v in self.per_step for v in node.inputs]
-        if node.op.name == "add" and all(moving):
+        if node.op.name == "add" and all(moving) and self._ends_in_dot(value):
             return self._of_add(node)
         if node.op.name == "dot" and any(moving):
             return self._of_dot(node, moving)
@@ -55,6 +55,16 @@ class _Sum:
         if node.op.name == "reduce_sum":
             return self._over_steps(node.inputs[0], node.attrs["dims"])
         return self._over_steps(value, ())
+
+    def _ends_in_dot(self, value: Value) -> bool:
+        """Whether a product's operands would be stacked; the terms of other sums are not worth
+        stacks of their own."""
+        node = value.node
+        if value not in self.per_step:
+            return False
+        if node.op.name in _LINEAR or node.op.name == "add":
+            return any(map(self._ends_in_dot, node.inputs))
+        return bool(node.op.name == "dot")
 
     def _over_steps(self, value: Value, dims: tuple[int, ...]) -> Rebuild:
         self.stacks[value] = None

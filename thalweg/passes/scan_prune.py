@@ -22,8 +22,9 @@ becomes
     }
 
 A carry stays if its last value or its values before each step are read, or if a step needs it to
-compute what is read. What the gradient of a scan keeps for itself goes with it once the backward
-pass turns out not to need it. A scan that keeps a carry keeps its stack too.
+compute what is read; of results that are one value, one stack stays. What the gradient of a scan
+keeps for itself goes with it once the backward pass turns out not to need it. A scan that keeps a
+carry keeps its stack too.
 """
 
 from __future__ import annotations
@@ -82,7 +83,11 @@ def _groups(node: Node) -> tuple[int, int, int]:
 def _live(node: Node, needed: set[Value]) -> _Live:
     body: Graph = node.attrs["body"]
     count, num_xs, num_ys = _groups(node)
-    ys = [j for j in range(num_ys) if node.outputs[count + j] in needed]
+    first: dict[Value, int] = {}  # of results of the step that are one value, one is stacked
+    for j in range(num_ys):
+        if node.outputs[count + j] in needed:
+            first.setdefault(body.outputs[count + j], j)
+    ys = list(first.values())
     carries = {
         k
         for k in range(count)
@@ -131,6 +136,10 @@ def _rebuild(node: Node, live: _Live, new: dict[Value, Value]) -> None:
     else:
         made = _smaller(node, inputs, live, chosen, kept, body)
     new.update((node.outputs[i], value) for i, value in zip(kept, made.outputs))
+    stacks = {body.outputs[count + j]: new[node.outputs[count + j]] for j in live.ys}
+    for inner, outer in zip(body.outputs[count:], node.outputs[count:]):
+        if inner in stacks:
+            new[outer] = stacks[inner]
 
 
 def _smaller(
