@@ -11,6 +11,7 @@ import functools
 import linecache
 import os
 import sys
+import threading
 from typing import TypeVar
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -67,8 +68,35 @@ class ValueRangeError(ThalwegError, ValueError):
     """An argument of the right type whose value is not allowed."""
 
 
+class _Statement(threading.local):
+    """The statement being recorded, where it is known: see `placed`."""
+
+    location: tuple[str, int] | None = None
+
+
+_statement = _Statement()
+
+
+class placed:
+    """Inside ``with placed():`` everything comes from the user's statement that is running now:
+    it is looked up once, not for every node of a graph."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _statement.location
+        _statement.location = None
+        _statement.location = user_location()
+
+    def __exit__(self, *error: object) -> None:
+        _statement.location = self._before
+
+
 def user_location() -> tuple[str, int] | None:
     """File and line of the innermost frame outside the package, or None if there is none."""
+    known = _statement.location
+    if known is not None:
+        return known
     frame = sys._getframe(1)
     while True:
         if not frame.f_code.co_filename.startswith(_NOT_USER):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from .node import INPUT, Node, Value, attrs_key, topological
+from .node import INPUT, Node, Value, topological
 from .types import TensorType
 
 
@@ -21,7 +21,7 @@ class Graph:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.nodes: tuple[Node, ...] = tuple(
-            n for n in topological(self.outputs) if n.op is not INPUT
+            [n for n in topological(self.outputs) if n.op is not INPUT]
         )
         self._structure: tuple[object, ...] | None = None
 
@@ -39,10 +39,10 @@ class Graph:
             number: dict[Value, int] = {v: i for i, v in enumerate(self.inputs)}
             rows: list[object] = [self.input_types]
             for node in self.nodes:
-                ins = tuple(number[v] for v in node.inputs)
+                ins = tuple([number[v] for v in node.inputs])
                 for v in node.outputs:
                     number[v] = len(number)
-                rows.append((node.op.name, ins, attrs_key(node.attrs), node.types))
+                rows.append((node.op.name, ins, node.attrs_key(), node.types))
             rows.append(tuple(number[v] for v in self.outputs))
             self._structure = tuple(rows)
         return self._structure
@@ -56,6 +56,16 @@ class Graph:
     def apply(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
         """The outputs as a function of other inputs: the graph's nodes, rebuilt on them."""
         return substitute(self.outputs, dict(zip(self.inputs, inputs)))
+
+    def repeat(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
+        """`apply` to inputs of the same types: nothing is inferred, and what depends on no other
+        input than before is shared."""
+        memo = {old: new for old, new in zip(self.inputs, inputs) if old is not new}
+        for node in self.nodes:
+            if not memo.keys().isdisjoint(node.inputs):
+                made = node.moved(tuple([memo.get(v, v) for v in node.inputs]))
+                memo.update(zip(node.outputs, made.outputs))
+        return tuple([memo.get(v, v) for v in self.outputs])
 
     def __repr__(self) -> str:
         from .text import print_graph

@@ -4,8 +4,8 @@ A `Node` applies an op to input `Value`s and static attributes; a `Value` is one
 Nodes float freely: a graph is whatever can be reached from its outputs, so building an
 expression needs no builder and dropping one needs no dead-code pass.
 
-Invariants: a node never changes after construction (``body`` and ``requires_grad`` are caches of
-what follows from the rest); attributes are hashable; a value's type is the one its op inferred.
+Invariants: a node never changes after construction (``body``, ``requires_grad`` and the
+attributes' key are caches of what follows from the rest); attributes are hashable; a value's type is the one its op inferred.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class OpLike(Protocol):
 class Node:
     """One application of an op. ``types`` are the types of ``outputs``, in order."""
 
-    __slots__ = ("__weakref__", "attrs", "body", "inputs", "location", "op", "outputs",
-                 "requires_grad", "types")  # fmt: skip
+    __slots__ = ("__weakref__", "_attrs_key", "attrs", "body", "inputs", "location", "op",
+                 "outputs", "requires_grad", "types")  # fmt: skip
 
     def __init__(
         self,
@@ -61,9 +61,13 @@ class Node:
         self.attrs = attrs
         self.types = types
         self.location = location
-        self.outputs = tuple(Value(self, i) for i in range(len(types)))
+        if len(types) == 1:
+            self.outputs: tuple[Value, ...] = (Value(self, 0),)
+        else:
+            self.outputs = tuple([Value(self, i) for i in range(len(types))])
         self.body: tuple[Value, ...] | None = None
         self.requires_grad: tuple[bool, ...] | None = None
+        self._attrs_key: tuple[Any, ...] | None = None
 
     @property
     def out(self) -> Value:
@@ -73,7 +77,20 @@ class Node:
 
     def key(self) -> tuple[Any, ...]:
         """Structural identity given identical input values; equal keys compute equal results."""
-        return (self.op.name, self.inputs, attrs_key(self.attrs), self.types)
+        return (self.op.name, self.inputs, self.attrs_key(), self.types)
+
+    def attrs_key(self) -> tuple[Any, ...]:
+        """The attributes as a hashable key, made once; see the function `attrs_key`."""
+        found = self._attrs_key
+        if found is None:
+            found = self._attrs_key = attrs_key(self.attrs) if self.attrs else ()
+        return found
+
+    def moved(self, inputs: tuple[Value, ...]) -> Node:
+        """The same application on other inputs of the same types."""
+        made = Node(self.op, inputs, self.attrs, self.types, self.location)
+        made._attrs_key = self._attrs_key
+        return made
 
     def with_inputs(self, inputs: tuple[Value, ...]) -> Node:
         """The same application on other inputs, typed afresh."""
@@ -182,16 +199,24 @@ def topological(outputs: Iterable[Value], stop: Callable[[Node], bool] | None = 
     """
     order: list[Node] = []
     done: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(v.node, False) for v in reversed(list(outputs))]
+    # Nodes to visit. None says that what follows it has been visited: its operands are in place.
+    stack: list[Any] = [v.node for v in outputs]
+    stack.reverse()
+    pop, push = stack.pop, stack.append
     while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            order.append(node)
-            continue
-        if node in done:
-            continue
-        done.add(node)
-        stack.append((node, True))
-        if stop is None or not stop(node):
-            stack.extend((v.node, False) for v in reversed(node.inputs) if v.node not in done)
+        node = pop()
+        if node is None:
+            order.append(pop())
+        elif node not in done:
+            done.add(node)
+            inputs = node.inputs
+            if inputs and (stop is None or not stop(node)):
+                push(node)
+                push(None)
+                for value in inputs[::-1]:
+                    operand = value.node
+                    if operand not in done:
+                        push(operand)
+            else:
+                order.append(node)
     return order

@@ -196,28 +196,34 @@ def rewrite(
     """
     run = _Rewriter(rules, Counter() if applied is None else applied)
     run.limit = limit or 100 * len(graph.nodes) + 100
-    seen = {graph.structure()}
+    seen: set[object] = set()
+    first = True
     while True:
         before = run.count
         names = run.log.copy()
-        graph = run.sweep(graph)
+        after = run.sweep(graph)
         if run.count == before:
             return graph
-        if graph.structure() in seen:
-            culprits = ", ".join(repr(n) for n in run.log - names)
-            raise GraphError(f"rewrite: rules undo one another: {culprits}")
-        seen.add(graph.structure())
+        if not first:  # structures are costly, and most graphs settle in one sweep
+            seen.add(graph.structure())
+            if after.structure() in seen:
+                culprits = ", ".join(repr(n) for n in run.log - names)
+                raise GraphError(f"rewrite: rules undo one another: {culprits}")
+        graph, first = after, False
 
 
 class _Rewriter:
+    """``settled`` are values on which no rule fires, whatever becomes of the rest of the graph."""
+
     def __init__(self, rules: Sequence[Rule], applied: Counter[str]) -> None:
-        self.any_op = [(i, r) for i, r in enumerate(rules) if r.pattern.name is None]
-        self.by_op: dict[str, list[tuple[int, Rule]]] = {}
-        for i, rule in enumerate(rules):
-            if rule.pattern.name is not None:
-                self.by_op.setdefault(rule.pattern.name, list(self.any_op)).append((i, rule))
-        for chosen in self.by_op.values():
-            chosen[:] = sorted({*chosen, *self.any_op}, key=lambda pair: pair[0])
+        every = [(rule, _condition(rule.pattern)) for rule in rules]
+        self.any_op = [(r, c) for r, c in every if r.pattern.name is None]
+        self.by_op = {
+            name: [(r, c) for r, c in every if r.pattern.name in (name, None)]
+            for name in {r.pattern.name for r in rules if r.pattern.name is not None}
+        }
+        self.counts_uses = any(_asks_uses(rule.pattern) for rule in rules)
+        self.settled: set[Value] = set()
         self.applied = applied
         self.log: Counter[str] = Counter()
         self.count = 0
@@ -225,37 +231,41 @@ class _Rewriter:
 
     def sweep(self, graph: Graph) -> Graph:
         """One pass over the nodes in dependency order."""
-        old_uses = Counter(v for node in graph.nodes for v in node.inputs)
+        old_uses = Counter([v for node in graph.nodes for v in node.inputs])
         for value in graph.outputs:
             old_uses[value] += 2  # an output is never 'used once'
-        new: dict[Value, Value] = {v: v for v in graph.inputs}
+        new: dict[Value, Value] = {}  # what replaces a value, where anything does
         uses: Counter[Value] = Counter({v: old_uses[v] for v in graph.inputs})
         nodes: set[Node] = {v.node for v in graph.inputs}
         for node in graph.nodes:
-            inputs = tuple(new.get(v, v) for v in node.inputs)
             kept = node
-            if inputs != node.inputs:
-                kept = Node(node.op, inputs, node.attrs, node.types, node.location)
+            if new and not new.keys().isdisjoint(node.inputs):
+                kept = node.moved(tuple([new.get(v, v) for v in node.inputs]))
             nodes.add(kept)
             for old, value in zip(node.outputs, kept.outputs):
-                if not old_uses[old]:  # of a node that is kept for another of its results
-                    new[old] = value
-                    continue
-                uses[value] += old_uses[old]
-                new[old] = settled = self.simplest(value, uses, nodes)
-                if settled is not value:
-                    uses[value] -= old_uses[old]
-                    uses[settled] += old_uses[old]
+                settled = value
+                if value not in self.settled and old_uses[old]:
+                    # (No uses: of a node that is kept for another of its results.)
+                    if self.counts_uses:
+                        uses[value] += old_uses[old]
+                    settled = self.simplest(value, uses, nodes)
+                    if self.counts_uses and settled is not value:
+                        uses[value] -= old_uses[old]
+                        uses[settled] += old_uses[old]
+                if settled is not old:
+                    new[old] = settled
+        if not new:
+            return graph
         return Graph(graph.inputs, [new.get(v, v) for v in graph.outputs])
 
     def simplest(self, value: Value, uses: Mapping[Value, int], nodes: set[Node]) -> Value:
         """``value`` after rules have fired on it until none does."""
-        passed = {_identity(value): ""}
+        found = self.step(value, uses)
+        if found is None:
+            return value
+        passed = {_identity(value)}
         names: list[str] = []
-        while True:
-            found = self.step(value, uses)
-            if found is None:
-                return value
+        while found is not None:
             rule, result = found
             names.append(rule)
             if result.type != value.type:
@@ -265,19 +275,26 @@ class _Rewriter:
                 )
             if _identity(result) in passed:
                 raise GraphError(f"rewrite: rules undo one another: {', '.join(map(repr, names))}")
-            passed[_identity(result)] = rule
+            passed.add(_identity(result))
             self.note(rule)
             _locate(result, value.node, nodes)
             value = result
+            found = self.step(value, uses)
+        return value
 
     def step(self, value: Value, uses: Mapping[Value, int]) -> tuple[str, Value] | None:
-        if value.node.op is INPUT:
+        """The first rule that fires on the value, and what it makes of it."""
+        node = value.node
+        if node.op is INPUT:
             return None
-        for _, rule in self.by_op.get(value.node.op.name, self.any_op):
-            for found in matches(rule.pattern, value, uses):
-                result = rule.build(found)
-                if result is not None:
-                    return rule.name, result
+        for rule, possible in self.by_op.get(node.op.name, self.any_op):
+            if possible(node):
+                for found in matches(rule.pattern, value, uses):
+                    result = rule.build(found)
+                    if result is not None:
+                        return rule.name, result
+        if not self.counts_uses:
+            self.settled.add(value)
         return None
 
     def note(self, rule: str) -> None:
@@ -287,6 +304,44 @@ class _Rewriter:
         if self.count > self.limit:
             most = ", ".join(f"{n!r} ({c} times)" for n, c in self.log.most_common(3))
             raise GraphError(f"rewrite: no end after {self.limit} applications, most of {most}")
+
+
+def _condition(pattern: Op) -> Callable[[Node], bool]:
+    """A cheap condition on a node of the right op without which the pattern cannot match it."""
+    if pattern.operands is None:
+        return pattern.where or (lambda node: True)
+    wanted = [
+        CONSTANT if isinstance(p, Const) else p.name if isinstance(p, Op) else None
+        for p in pattern.operands
+    ]
+    count = len(wanted)
+    where = pattern.where
+    if pattern.commutative:
+        names = {name for name in wanted if name is not None}
+        if not names:
+            return lambda node: len(node.inputs) == count
+        return lambda node: len(node.inputs) == count and names <= {
+            v.node.op.name for v in node.inputs
+        }
+    checks = [(i, name) for i, name in enumerate(wanted) if name is not None]
+
+    def possible(node: Node) -> bool:
+        inputs = node.inputs
+        if len(inputs) != count:
+            return False
+        for i, name in checks:
+            if inputs[i].node.op.name != name:
+                return False
+        return where is None or where(node)
+
+    return possible
+
+
+def _asks_uses(pattern: Pattern) -> bool:
+    """Whether a match depends on how often values are used."""
+    return isinstance(pattern, Op) and (
+        pattern.once or any(map(_asks_uses, pattern.operands or ()))
+    )
 
 
 def _identity(value: Value) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..core.device import Device
 from ..core.dtypes import DType
@@ -21,6 +21,20 @@ class TensorType:
     device: Device = CPU
     placement: Placement | None = None
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return (
+            isinstance(other, TensorType)
+            and self.shape == other.shape
+            and self.dtype is other.dtype
+            and (self.device is other.device or self.device == other.device)
+            and self.placement == other.placement
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
     @property
     def ndim(self) -> int:
         return len(self.shape)
@@ -37,10 +51,10 @@ class TensorType:
         return self.numel * self.dtype.itemsize
 
     def with_shape(self, shape: Shape) -> TensorType:
-        return replace(self, shape=tuple(shape))
+        return TensorType(tuple(shape), self.dtype, self.device, self.placement)
 
     def with_dtype(self, dtype: DType) -> TensorType:
-        return replace(self, dtype=dtype)
+        return TensorType(self.shape, dtype, self.device, self.placement)
 
     def __str__(self) -> str:
         text = f"{self.dtype.name}[{','.join(map(str, self.shape))}]"

@@ -27,14 +27,15 @@ from ..ir.node import Node, Value
 def eliminate_common(graph: Graph) -> Graph:
     """Every op is a pure function of its operands and attributes (random bits included: they
     depend on a key and a counter), so structural equality is semantic equality."""
-    known: dict[Value, Value] = {v: v for v in graph.inputs}
+    known: dict[Value, Value] = {}  # of the values that others stand for, or that were rebuilt
     seen: dict[tuple[Any, ...], Node] = {}
     for node in graph.nodes:
-        inputs = tuple(known[v] for v in node.inputs)
-        if inputs != node.inputs:
-            node_new = Node(node.op, inputs, node.attrs, node.types, node.location)
-        else:
-            node_new = node
-        kept = seen.setdefault(node_new.key(), node_new)
-        known.update(zip(node.outputs, kept.outputs))
-    return Graph(graph.inputs, [known[v] for v in graph.outputs])
+        new = node
+        if not known.keys().isdisjoint(node.inputs):
+            new = node.moved(tuple([known.get(v, v) for v in node.inputs]))
+        kept = seen.setdefault(new.key(), new)
+        if kept is not node:
+            known.update(zip(node.outputs, kept.outputs))
+    if not known:
+        return graph
+    return Graph(graph.inputs, [known.get(v, v) for v in graph.outputs])

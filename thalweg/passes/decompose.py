@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir.graph import Graph
-from ..ir.node import INPUT, Node, Value, topological
+from ..ir.node import INPUT, Node, Value
 from ..ops.function import Composite, body_of
 
 _TRANSPARENT = {"stop_gradient": 0, "as_leaf": 0, "replace_value": 1}
@@ -35,28 +35,33 @@ def decompose(graph: Graph) -> Graph:
 
 
 def _fill(outputs: Sequence[Value], known: dict[Value, Value]) -> None:
-    # A composite's operands are reached through its body, so its own inputs are not walked.
-    order = topological(
-        outputs,
-        stop=lambda n: isinstance(n.op, Composite) or all(v in known for v in n.outputs),
-    )
-    for node in order:
-        if all(v in known for v in node.outputs):
+    """Enter into ``known`` what stands for each value behind ``outputs``."""
+    # Nodes to visit; None says that what stands for the operands of the next one is known.
+    stack: list[Node | None] = [v.node for v in outputs]
+    pop, push = stack.pop, stack.append
+    while stack:
+        node = pop()
+        if node is not None:
+            if node.outputs[0] in known and all([v in known for v in node.outputs]):
+                continue
+            push(node)
+            push(None)
+            # A composite's operands are reached through its body, so its own are not walked.
+            sources = body_of(node) if isinstance(node.op, Composite) else node.inputs
+            for value in sources:
+                if value not in known:
+                    push(value.node)
             continue
-        if node.op is INPUT:
+        node = pop()
+        assert node is not None
+        if isinstance(node.op, Composite):
+            known.update(zip(node.outputs, [known[v] for v in body_of(node)]))
+        elif node.op is INPUT:
             known[node.out] = node.out
-        elif isinstance(node.op, Composite):
-            body = body_of(node)
-            _fill(body, known)
-            for old, new in zip(node.outputs, body):
-                known[old] = known[new]
         elif node.op.name in _TRANSPARENT:
             known[node.out] = known[node.inputs[_TRANSPARENT[node.op.name]]]
         else:
-            inputs = tuple(known[v] for v in node.inputs)
-            same = inputs == node.inputs
-            new_node = node if same else Node(
-                node.op, inputs, node.attrs, node.types, node.location
-            )  # fmt: skip
-            for old, value in zip(node.outputs, new_node.outputs):
-                known[old] = value
+            inputs = tuple([known[v] for v in node.inputs])
+            made = node if inputs == node.inputs else node.moved(inputs)
+            for old, new in zip(node.outputs, made.outputs):
+                known[old] = new

@@ -49,6 +49,8 @@ class _Live:
 
 def prune_scans(graph: Graph) -> Graph:
     """The graph with each scan reduced to what its readers need."""
+    if not any(node.op is Scan for node in graph.nodes):
+        return graph
     needed = set(graph.outputs)
     live: dict[Node, _Live] = {}
     for node in reversed(graph.nodes):
@@ -69,7 +71,7 @@ def prune_scans(graph: Graph) -> Graph:
             inputs = tuple(new[v] for v in node.inputs)
             kept = node
             if inputs != node.inputs:
-                kept = Node(node.op, inputs, node.attrs, node.types, node.location)
+                kept = node.moved(inputs)
             new.update(zip(node.outputs, kept.outputs))
     return Graph(graph.inputs, [new[v] for v in graph.outputs])
 
@@ -132,7 +134,7 @@ def _rebuild(node: Node, live: _Live, new: dict[Value, Value]) -> None:
     if len(chosen) == len(node.inputs) and len(kept) == len(node.outputs):
         made = node
         if inputs != node.inputs:
-            made = Node(node.op, inputs, node.attrs, node.types, node.location)
+            made = node.moved(inputs)
     else:
         made = _smaller(node, inputs, live, chosen, kept, body)
     new.update((node.outputs[i], value) for i, value in zip(kept, made.outputs))

@@ -32,7 +32,7 @@ import numpy as np
 from ..core.dtypes import DType, bool_
 from ..ir.graph import Graph
 from ..ir.node import Node, Value
-from ..ir.rewrite import Matched, Rule, const, constant_of, op, rewrite, var
+from ..ir.rewrite import CONSTANT, Matched, Rule, const, constant_of, op, rewrite, var
 from ..ops.contract import Primitive
 from ..ops.link import ops
 
@@ -240,6 +240,9 @@ _REDUCTIONS = (
 def _foldable(node: Node) -> bool:
     """A deterministic op of full tensors, applied to each element or to one element only. A loop
     in a sub-graph is no constant: it need not end."""
+    for value in node.inputs:
+        if value.node.op.name != CONSTANT:  # of most nodes: what is left costs more to ask
+            return False
     known = node.op
     if not isinstance(known, Primitive) or known.random or not node.inputs:
         return False
@@ -270,12 +273,13 @@ def _fold(m: Matched) -> Value | None:
 
 def _moves_constant(node: Node) -> bool:
     """A view: its elements are those of its operand, of which all are the same number."""
+    if len(node.inputs) != 1 or node.inputs[0].node.op.name != CONSTANT:
+        return False
     known = node.op
     return (
         isinstance(known, Primitive)
         and known.view
         and known.differentiable is True  # not one that steers differentiation
-        and len(node.inputs) == 1
         and constant_of(node.inputs[0]) is not None
     )
 

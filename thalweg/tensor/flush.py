@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..compile import compile_graph
 from ..core import flags
+from ..core.collector import uncollected
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Value, topological
 from ..runtime.buffer import Buffer
@@ -172,7 +173,8 @@ def _run(trace: Trace, live: list[int]) -> None:
     key = tuple(live)
     plan = state.plans.get(key)
     if plan is None:
-        plan = make_plan(state, live)
+        with uncollected():
+            plan = make_plan(state, live)
         state.plans[key] = plan
     for observer in observers:
         observer(plan.graph)
@@ -226,10 +228,9 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
             residuals.append((value, "in", position[value]))
         else:
             residuals.append((value, "out", outputs.setdefault(value, len(outputs))))
-    graph = Graph(leaves, list(outputs))
-    used = {n.out for n in topological(graph.outputs) if n.op is INPUT}
+    used = {n.out for n in topological(outputs) if n.op is INPUT}
     inputs = [i for i, v in enumerate(leaves) if v in used]
-    graph = Graph([leaves[i] for i in inputs], graph.outputs)
+    graph = Graph([leaves[i] for i in inputs], list(outputs))
     program = compile_graph(graph)
     positions = [outputs[v] for v in values]
     ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}

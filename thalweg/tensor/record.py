@@ -14,7 +14,7 @@ import numpy as np
 from ..core import flags
 from ..core.device import Device
 from ..core.dtypes import BY_NAME, DType
-from ..core.errors import ArgumentError, located
+from ..core.errors import ArgumentError, located, placed
 from ..ir.node import Value
 from ..ops.function import Function
 from ..ops.link import ops
@@ -140,6 +140,14 @@ def miss(
     kwargs: dict[str, Any],
 ) -> State:  # fmt: skip
     """Build the nodes of a call that this path has not seen, and the state they lead to."""
+    with placed():
+        return _build(function, trace, key, args, kwargs)
+
+
+def _build(
+    function: Function, trace: Trace, key: tuple[Any, ...], args: Sequence[Any],
+    kwargs: dict[str, Any],
+) -> State:  # fmt: skip
     blocks = 0
     try:
         if function.random:

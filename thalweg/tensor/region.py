@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from ..ir.node import Value
+from ..ir.graph import Graph
+from ..ir.node import Value, make_input
+from ..ir.types import TensorType
 from ..passes.autodiff import requires_grad
 from .alias import bind, kept_gradient, repoint
 from .exclusive import exclusive
@@ -43,14 +45,22 @@ def fused_update(
     def build() -> list[Value]:
         metas = before.path_metas()
         arguments = [metas[n].value for n in numbers]
-        results: list[Value] = []
+        updated: list[Value] = []
+        templates: dict[tuple[TensorType, ...], Graph] = {}
         for row in rows:
             values = [_constant(t._meta.value) for t in row]
-            new = rule(static, arguments, *values)
+            # Rows of equal types are updated alike: the rule runs once, the others repeat it.
+            types = tuple([v.type for v in values])
+            template = templates.get(types)
+            if template is None:
+                inputs = [make_input(t) for t in types]
+                results = rule(static, arguments, *inputs)
+                template = templates[types] = Graph([*arguments, *inputs], results)
+            new = template.repeat([*arguments, *values])
             for column, value in zip(writes, new):
                 meta = row[column]._meta
-                results.append(_as_before(meta, value))
-        return results
+                updated.append(_as_before(meta, value))
+        return updated
 
     state = transition(trace, key, name, build)
     if not state.overwritten:

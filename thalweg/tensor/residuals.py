@@ -17,17 +17,23 @@ def forward_nodes(outputs: Iterable[Value]) -> list[Node]:
     nodes it is made of."""
     order: list[Node] = []
     done: set[Node] = set()
-    stack = [(v.node, False) for v in outputs]
+    stack: list[Any] = [v.node for v in outputs]  # None: the next one's operands are in place
+    pop, push = stack.pop, stack.append
     while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            order.append(node)
+        node = pop()
+        if node is None:
+            order.append(pop())
         elif node not in done:
             done.add(node)
-            stack.append((node, True))
-            stack.extend((v.node, False) for v in node.inputs)
+            push(node)
+            push(None)
+            for value in node.inputs:
+                if value.node not in done:
+                    push(value.node)
             if isinstance(node.op, Composite):
-                stack.extend((v.node, False) for v in body_of(node))
+                for value in body_of(node):
+                    if value.node not in done:
+                        push(value.node)
     return order
 
 

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import flags
+from ..core.collector import uncollected
 from ..core.device import Device
 from ..core.dtypes import DType
+from ..core.errors import placed
 from ..ir.node import INPUT, Value, make_input
 from ..ir.types import CPU, Shape, TensorType
 from ..ops.gradient_control import AsLeaf
@@ -352,7 +354,8 @@ def transition(
     """
     found = trace.state.next.get(key)
     if found is None:
-        values = build()
+        with placed(), uncollected():
+            values = build()
         found = trie.add(trace.state, key)
         found.metas = new_metas(trace, values, name)
         found.meta = found.metas[0] if found.metas else None
