@@ -21,14 +21,22 @@ Location = tuple[str, int]
 
 def attrs_key(attrs: Mapping[str, Any]) -> tuple[Any, ...]:
     """Attributes as a hashable key that tells 0.0 from -0.0, 1 from 1.0, and equals NaN to NaN."""
-    return tuple((name, _exact(attrs[name])) for name in sorted(attrs))
+    return tuple([(name, _exact(attrs[name])) for name in sorted(attrs)])
 
 
 def _exact(value: Any) -> Any:
+    kind = type(value)
+    if kind is tuple:
+        for item in value:
+            if type(item) is not int:
+                return tuple([_exact(v) for v in value])
+        return value
+    if kind is int or kind is str:
+        return value
     if isinstance(value, (float, complex, bool)):
-        return (type(value).__name__, repr(value))
+        return (kind.__name__, repr(value))
     if isinstance(value, tuple):
-        return tuple(_exact(v) for v in value)
+        return tuple([_exact(v) for v in value])
     return value
 
 
@@ -77,7 +85,10 @@ class Node:
 
     def key(self) -> tuple[Any, ...]:
         """Structural identity given identical input values; equal keys compute equal results."""
-        return (self.op.name, self.inputs, self.attrs_key(), self.types)
+        inputs = self.inputs
+        if inputs:  # the types follow from the rest
+            return (self.op.name, inputs, self.attrs_key())
+        return (self.op.name, inputs, self.attrs_key(), self.types)
 
     def attrs_key(self) -> tuple[Any, ...]:
         """The attributes as a hashable key, made once; see the function `attrs_key`."""
@@ -89,7 +100,7 @@ class Node:
     def moved(self, inputs: tuple[Value, ...]) -> Node:
         """The same application on other inputs of the same types."""
         made = Node(self.op, inputs, self.attrs, self.types, self.location)
-        made._attrs_key = self._attrs_key
+        made._attrs_key = self.attrs_key()  # shared by all that are made of this one
         return made
 
     def with_inputs(self, inputs: tuple[Value, ...]) -> Node:

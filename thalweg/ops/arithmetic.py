@@ -22,7 +22,7 @@ from .link import ops
 
 Scalar: TypeAlias = bool | int | float | complex
 Operand: TypeAlias = Value | Scalar
-_NUMBERS = (bool, int, float, complex, np.number, np.bool_)
+_OPERANDS = (Value, bool, int, float, complex, np.number, np.bool_)
 
 
 def is_weak(value: Value) -> bool:
@@ -90,8 +90,16 @@ def coerce(
     ``dtype`` overrides the promoted dtype; ``to_float`` turns integer results into the default
     floating dtype, as division and the transcendental functions do.
     """
+    first = operands[0]
+    if dtype is None and isinstance(first, Value) and not is_weak(first):
+        # Most operands are of one type already.
+        wanted = first.type
+        if (wanted.dtype.category in ("float", "complex") or not to_float) and all(
+            [isinstance(x, Value) and x.type == wanted and not is_weak(x) for x in operands[1:]]
+        ):
+            return operands  # type: ignore[return-value]
     for x in operands:
-        if not isinstance(x, (Value, *_NUMBERS)):
+        if not isinstance(x, _OPERANDS):
             raise ArgumentError(f"{op}(): expected a Tensor or a number, got {type(x).__name__}")
     target = dtype or common_dtype(operands)
     if to_float and target.category in ("bool", "int"):

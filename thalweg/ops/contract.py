@@ -148,7 +148,7 @@ class Primitive:
 
     def __call__(self, *operands: Value, **attrs: Any) -> Any:
         """Apply to values: one `Value`, or a tuple of them for ops with several results."""
-        types = self.infer_types(tuple(v.type for v in operands), attrs)
+        types = self.infer_types(tuple([v.node.types[v.index] for v in operands]), attrs)
         node = Node(self, operands, attrs, types, user_location())
         return node.outputs[0] if self.outputs == 1 else node.outputs
 
