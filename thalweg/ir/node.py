@@ -4,8 +4,9 @@ A `Node` applies an op to input `Value`s and static attributes; a `Value` is one
 Nodes float freely: a graph is whatever can be reached from its outputs, so building an
 expression needs no builder and dropping one needs no dead-code pass.
 
-Invariants: a node never changes after construction (``body``, ``requires_grad`` and the
-attributes' key are caches of what follows from the rest); attributes are hashable; a value's type is the one its op inferred.
+Invariants: a node never changes after construction (``body``, ``requires_grad`` and the key of its
+attributes are caches of what follows from the rest); attributes are hashable; a value's type is
+the one its op inferred.
 """
 
 from __future__ import annotations

@@ -320,9 +320,9 @@ def _condition(pattern: Op) -> Callable[[Node], bool]:
         names = {name for name in wanted if name is not None}
         if not names:
             return lambda node: len(node.inputs) == count
-        return lambda node: len(node.inputs) == count and names <= {
-            v.node.op.name for v in node.inputs
-        }
+        return lambda node: (
+            len(node.inputs) == count and names <= {v.node.op.name for v in node.inputs}
+        )
     checks = [(i, name) for i, name in enumerate(wanted) if name is not None]
 
     def possible(node: Node) -> bool:

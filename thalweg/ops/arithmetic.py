@@ -95,7 +95,7 @@ def coerce(
         # Most operands are of one type already.
         wanted = first.type
         if (wanted.dtype.category in ("float", "complex") or not to_float) and all(
-            [isinstance(x, Value) and x.type == wanted and not is_weak(x) for x in operands[1:]]
+            isinstance(x, Value) and x.type == wanted and not is_weak(x) for x in operands[1:]
         ):
             return operands  # type: ignore[return-value]
     for x in operands:

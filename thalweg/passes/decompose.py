@@ -42,7 +42,7 @@ def _fill(outputs: Sequence[Value], known: dict[Value, Value]) -> None:
     while stack:
         node = pop()
         if node is not None:
-            if node.outputs[0] in known and all([v in known for v in node.outputs]):
+            if node.outputs[0] in known and all(v in known for v in node.outputs):
                 continue
             push(node)
             push(None)
