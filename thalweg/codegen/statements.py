@@ -77,8 +77,12 @@ class Block(Expressions):
     def run(self, body: Sequence[Stmt]) -> None:
         """Emit statements one after the other."""
         with self.shared():
-            self.in_memory |= memory_registers(body)
+            self.prepare(body)
             self.block(body)
+
+    def prepare(self, body: Sequence[Stmt]) -> None:
+        """Look ahead at all statements that `block` will be given."""
+        self.in_memory |= memory_registers(body)
 
     def block(self, body: Sequence[Stmt]) -> None:
         saved = self.nodes
@@ -217,20 +221,20 @@ class Block(Expressions):
     ) -> None:  # fmt: skip
         saved_mask = self.mask
         changed = self.changed((*then, *otherwise))
-        before = self._snapshot(changed)
+        before = self.snapshot(changed)
 
         def arm(body: Sequence[Stmt], mask: Val | None) -> Callable[[], list[Val]]:
             def write() -> list[Val]:
-                self._restore(changed, before)
+                self.restore(changed, before)
                 self.mask = mask
                 self.block(body)
-                return self._snapshot(changed)
+                return self.snapshot(changed)
 
             return write
 
         merged = self.f.either(cond, arm(then, mask), arm(otherwise, other_mask))
         self.mask = saved_mask
-        self._restore(changed, merged)
+        self.restore(changed, merged)
 
     def changed(self, body: Sequence[Stmt]) -> list[tuple[str, tuple[int, ...]]]:
         """Registers that live outside of ``body`` as values and are changed in it."""
@@ -242,11 +246,11 @@ class Block(Expressions):
         inner = {stmt.name for stmt in walk(tuple(body)) if isinstance(stmt, Alloc)}
         return [(name, at) for name in sorted(names - inner) for at in self.registers.get(name, ())]
 
-    def _snapshot(self, registers: Sequence[tuple[str, tuple[int, ...]]]) -> list[Val]:
+    def snapshot(self, registers: Sequence[tuple[str, tuple[int, ...]]]) -> list[Val]:
         """Their values, each with all lanes, so that their types cannot change any more."""
         return [spread(self.f, self.registers[name][at], self.lanes) for name, at in registers]
 
-    def _restore(
+    def restore(
         self, registers: Sequence[tuple[str, tuple[int, ...]]], values: Sequence[Val]
     ) -> None:
         for (name, at), value in zip(registers, values):
@@ -271,12 +275,12 @@ class Block(Expressions):
         changed = self.changed(loop.body)
         self.forget_stored(loop.body)
         self.bound_loop(loop)
-        with self.f.carry(lo, hi, self._snapshot(changed), loop.step) as (i, values, slots):
+        with self.f.carry(lo, hi, self.snapshot(changed), loop.step) as (i, values, slots):
             self.names[loop.var] = i
-            self._restore(changed, values)
+            self.restore(changed, values)
             self.block(loop.body)
-            slots[:] = self._snapshot(changed)
-        self._restore(changed, slots)
+            slots[:] = self.snapshot(changed)
+        self.restore(changed, slots)
 
     def bound_loop(self, loop: For) -> None:
         """Note the values that a loop's variable takes."""

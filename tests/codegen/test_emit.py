@@ -1,0 +1,194 @@
+"""Whole kernels of the loop IR: what is emitted computes what the interpreter computes."""
+
+import re
+
+import pytest
+from loop_checks import check
+
+from thalweg.ir.loop_text import parse_kernel
+
+SOFTMAX = """
+kernel softmax(in x: float32[R, N], out y: float32[R, N]) {
+  for i in 0..R parallel {
+    var peak: float32 = -inf:float32
+    for j in 0..N vector { peak max= x[i, j] }
+    var total: float32 = 0.0:float32
+    for j in 0..N vector {
+      let e = exp(x[i, j] - peak)
+      total += e
+      y[i, j] = e
+    }
+    let scale = 1.0:float32 / total
+    for j in 0..N vector { y[i, j] = y[i, j] * scale }
+  }
+}
+"""
+LAYER_NORM = """
+kernel norm(in x: float16[R, N], in w: float16[N], in b: float16[N], out y: float16[R, N]) {
+  for i in 0..R parallel {
+    var sum: float32 = 0.0:float32
+    for j in 0..N vector { sum += float32(x[i, j]) }
+    let mean = sum / N.0:float32
+    var square: float32 = 0.0:float32
+    for j in 0..N vector {
+      let d = float32(x[i, j]) - mean
+      square += d * d
+    }
+    let scale = rsqrt(square / N.0:float32 + 1e-05:float32)
+    for j in 0..N vector {
+      let d = (float32(x[i, j]) - mean) * scale
+      y[i, j] = float16(fma(d, float32(w[j]), float32(b[j])))
+    }
+  }
+}
+"""
+MATMUL = """
+kernel matmul(in a: float32[6, 5], in b: float32[5, 8], out c: float32[6, 8]) {
+  for i in 0..6 step 2 parallel {
+    for j in 0..8 step 4 parallel {
+      var acc: float32[2, 4] = 0.0:float32
+      for k in 0..5 {
+        for u in 0..2 { for v in 0..4 { acc[u, v] += a[i + u, k] * b[k, j + v] } }
+      }
+      for u in 0..2 { for v in 0..4 { c[i + u, j + v] = acc[u, v] } }
+    }
+  }
+}
+"""
+PADDED = """
+kernel padded(in x: float32[R, N], out y: float32[R, M]) {
+  for i in 0..R parallel {
+    for j in 0..M vector {
+      var v: float32 = 7.0:float32
+      if j >= 2 & j < N + 2 { v = x[i, j - 2] }
+      y[i, j] = v
+    }
+  }
+}
+"""
+EMBEDDING = """
+kernel gather(in t: float64[9, N], in at: int64[R], out y: float64[R, N]) {
+  for i in 0..R parallel {
+    let row = at[i]
+    for j in 0..N vector { if row >= 0 & row < 9 { y[i, j] = t[row, j] } else { y[i, j] = 0.0:float64 } }
+  }
+}
+"""  # noqa: E501
+HISTOGRAM = """
+kernel histogram(in at: int32[N], in w: float32[N], inout y: float32[9]) {
+  for i in 0..N vector {
+    let k = int64(at[i])
+    if k >= 0 & k < 9 { y[k] += w[i] }
+  }
+}
+"""
+LANE_BRANCHES = """
+kernel branches(in x: float32[R, N], in n: int32[R, N], out y: float32[R, N], out z: int32[R, N]) {
+  for i in 0..R parallel {
+    for j in 0..N vector {
+      var a: float32 = 1.0:float32
+      var c: int32 = 0:int32
+      for k in 0..6 {
+        if int32(k) < n[i, j] {
+          a = a * x[i, j]
+          if a > 2.0:float32 { c += 1:int32 } else { a = a + 0.5:float32 }
+        }
+      }
+      y[i, j] = a
+      z[i, j] = c
+    }
+  }
+}
+"""
+STACK = """
+kernel stack(in x: float32[R, N], in at: int32[R, N], out y: float32[R, N]) {
+  for i in 0..R parallel {
+    for j in 0..N vector {
+      var slots: float32[5] = 0.5:float32
+      for k in 0..3 { slots[int64(at[i, j]) % 5] += x[i, j] * float32(k) }
+      y[i, j] = slots[3] + slots[int64(at[i, j] + 1:int32) % 5]
+    }
+  }
+}
+"""
+COLUMN_SUMS = """
+kernel columns(in x: bfloat16[R, N], out y: float32[N]) {
+  for j in 0..N vector {
+    var sum: float32 = 0.0:float32
+    for i in 0..R { sum += float32(x[i, j]) }
+    y[j] = sum
+  }
+}
+"""
+PARTS = """
+kernel parts(in x: float32[R, N], workspace w: float32[R], out y: float32[1]) {
+  let third = x[0, 0] / 3.0:float32
+  for i in 0..R parallel {
+    var sum: float32 = 0.0:float32
+    for j in 0..N vector { sum += x[i, j] * third }
+    w[i] = sum
+  }
+  var all: float32 = 0.0:float32
+  for i in 0..R vector { all += w[i] }
+  y[0] = all
+}
+"""
+FLAT = """
+kernel flat(in x: float32[N], in m: bool[N], in h: bfloat16[N], out y: float32[N], out z: bool[N]) {
+  for i in 0..N vector {
+    let t = select(m[i], x[i], float32(h[i]))
+    y[i] = tanh(t) * 2.0:float32
+    z[i] = t > 0.0:float32
+  }
+}
+"""
+REVERSED = """
+kernel reversed(in x: float32[R, N], out y: float32[R, N], out z: float32[N, R]) {
+  for i in 0..R parallel {
+    for j in 0..N vector {
+      y[i, N - 1 - j] = x[i, N - 1 - j] + x[i, j] * float32(j)
+      z[j, i] = x[i, j]
+    }
+  }
+}
+"""
+STRIDED = """
+kernel strided(in x: float32[R, M], out y: float32[R, N]) {
+  for i in 0..R parallel {
+    for j in 0..N vector { y[i, j] = max(x[i, 2 * j], x[i, 2 * j + 1]) }
+  }
+}
+"""
+SPLIT_INDEX = """
+kernel split(in x: int32[R, N], out y: int64[R * N]) {
+  for i in 0..R * N vector { y[i] = int64(x[i // N, i % N]) + i }
+}
+"""
+TRIANGLE = """
+kernel triangle(in x: float32[N, N], out y: float32[N, N]) {
+  for i in 0..N parallel {
+    for j in 0..i + 1 vector { y[i, j] = x[i, j] }
+    for j in i + 1..N vector { y[i, j] = -1.0:float32 }
+  }
+}
+"""
+KERNELS = {
+    "softmax": SOFTMAX, "norm": LAYER_NORM, "padded": PADDED, "embedding": EMBEDDING,
+    "histogram": HISTOGRAM, "branches": LANE_BRANCHES, "stack": STACK, "columns": COLUMN_SUMS,
+    "parts": PARTS, "flat": FLAT, "reversed": REVERSED, "strided": STRIDED,
+    "split": SPLIT_INDEX, "triangle": TRIANGLE,
+}  # fmt: skip
+
+
+def kernel_of(text, rows, size):
+    """A kernel with sizes filled in: R rows, N columns, M = 2 N + 1."""
+    text = text.replace("N.0:float32", f"{size}.0:float32").replace("R * N]", f"{rows * size}]")
+    for name, value in (("R", rows), ("N", size), ("M", 2 * size + 1)):
+        text = re.sub(rf"\b{name}\b", str(value), text)
+    return parse_kernel(text)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("size", [1, 7, 16, 37])
+def test_kernels(name, size):
+    check(kernel_of(KERNELS[name], 3, size), ulps=64, elsewhere=size == 37)
