@@ -12,7 +12,7 @@ from ..ir.node import Node, Value
 from ..ir.sbp import Broadcast, P, Partial, Sbp, Signature, Split
 from ..ir.types import TensorType
 from .arithmetic import conj
-from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
+from .contract import Array, Grads, Primitive, Sample, Template, all_broadcast, primitive
 from .families import in_float32
 from .link import ops
 
@@ -37,7 +37,7 @@ class Dot(Primitive):
     inputs = 2
     index = "...mk,...kn -> ...mn (any order, given by spec)"
     onnx = "Einsum"
-    lower: Any = Declined("a kernel template (GEMM), not a loop nest")
+    lower: Any = Template("gemm")
 
     def infer(self, x: TensorType, y: TensorType, spec: str) -> TensorType:
         left, right, result = parse_spec(spec)

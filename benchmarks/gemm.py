@@ -1,0 +1,212 @@
+"""Matrix products beside PyTorch's, on one thread.
+
+    taskset -c 0 python -m benchmarks.gemm [pattern ...]
+
+Both run in one process and take turns; the table gives the median over rounds of PyTorch's time
+over ours (above 1: ours is faster), our best rate and its part of the measured peak of this core's
+multiply-add units. Packing is part of the time, compiling is not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from thalweg.codegen.builder import Module, literal, vector
+from thalweg.codegen.objects import emit_object
+from thalweg.codegen.target import host
+from thalweg.codegen.templates import instantiate
+from thalweg.core import dtypes
+from thalweg.ir.anchor import AnchorCall, Epilogue, Operand
+from thalweg.ir.loops import Buffer, Store, Var
+from thalweg.runtime.loader import Library, load
+from thalweg.runtime.native import NativeKernel
+
+ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+SQUARES = [("mk,kn->mn", (n, n), (n, n)) for n in (16, 32, 64, 96, 128, 256, 512, 1024, 2048)]
+LAYOUTS = [
+    case
+    for n in (64, 256, 1024)
+    for case in [
+        ("mk,nk->mn", (n, n), (n, n)),
+        ("km,kn->mn", (n, n), (n, n)),
+        ("km,nk->mn", (n, n), (n, n)),
+    ]
+]
+TRANSFORMER = [
+    ("mk,kn->mn", (1024, 768), (768, 3072)),
+    ("mk,nk->mn", (1024, 768), (3072, 768)),
+    ("mk,nk->mn", (1024, 3072), (768, 3072)),
+    ("km,kn->mn", (1024, 768), (1024, 3072)),
+    ("mk,nk->mn", (2048, 384), (1536, 384)),
+    ("mk,nk->mn", (2048, 384), (1152, 384)),
+    ("mk,nk->mn", (2048, 1536), (384, 1536)),
+    ("mk,kn->mn", (2048, 1536), (1536, 384)),
+    ("mk,kn->mn", (2048, 1152), (1152, 384)),
+    ("km,kn->mn", (2048, 384), (2048, 1536)),
+    ("km,kn->mn", (2048, 1536), (2048, 384)),
+    ("bmk,bnk->bmn", (48, 256, 64), (48, 256, 64)),
+    ("bmk,bkn->bmn", (48, 256, 256), (48, 256, 64)),
+    ("bkm,bkn->bmn", (48, 256, 256), (48, 256, 64)),
+    ("bmk,bnk->bmn", (12, 1024, 64), (12, 1024, 64)),
+    ("bmk,bkn->bmn", (12, 1024, 1024), (12, 1024, 64)),
+    ("bmk,bkn->bmn", (512, 16, 16), (512, 16, 16)),
+]
+SKINNY = [
+    case
+    for m in (1, 2, 4, 8, 16, 32)
+    for case in [
+        ("mk,kn->mn", (m, 768), (768, 3072)),
+        ("mk,nk->mn", (m, 768), (3072, 768)),
+        ("mk,kn->mn", (3072, 768), (768, m)),
+        ("mk,nk->mn", (3072, 768), (m, 768)),
+    ]
+]
+DEEP = [
+    ("km,kn->mn", (65536, 10), (65536, 512)),
+    ("km,kn->mn", (4096, 64), (4096, 64)),
+    ("km,kn->mn", (8192, 32), (8192, 32)),
+]
+CASES = [*SQUARES, *LAYOUTS, *TRANSFORMER, *SKINNY, *DEEP]
+
+
+def call_of(spec: str, x: Any, y: Any, shape: tuple[int, ...]) -> AnchorCall:
+    """The contraction of two dense arrays, its result stored as it is."""
+    operands = tuple(
+        Operand(k, 0, a.shape, tuple(s // a.itemsize for s in a.strides), dtypes.float32)
+        for k, a in enumerate((x, y))
+    )
+    params = [Buffer(n, dtypes.float32, a.shape) for n, a in (("x", x), ("y", y))]
+    params.append(Buffer("out", dtypes.float32, shape, "out"))
+    index = tuple(f"i{k}" for k in range(len(shape)))
+    store = Store("out", tuple(Var(i) for i in index), Var("v", dtypes.float32))
+    return AnchorCall(
+        "gemm", (("spec", spec),), operands, shape, dtypes.float32, tuple(params),
+        Epilogue(index, "v", (store,)),
+    )  # fmt: skip
+
+
+class Ours:
+    """A compiled kernel bound to arrays; called, it runs all launches on this thread."""
+
+    def __init__(self, kernel: NativeKernel, arrays: list[Any]) -> None:
+        start = time.perf_counter()
+        code = emit_object(kernel.text, host())
+        self.compile_seconds = time.perf_counter() - start
+        self.kernel = kernel
+        self.library: Library = load(code, {launch.symbol for launch in kernel.launches})
+        self.keep = [*arrays, *(_aligned(size) for size in kernel.workspaces)]
+        args = (ctypes.c_void_p * len(self.keep))(*(a.ctypes.data for a in self.keep))
+        self.args, self.address = args, ctypes.addressof(args)
+        self.calls = [
+            (ENTRY(self.library.addresses[launch.symbol]), launch.extent)
+            for launch in kernel.launches
+        ]
+
+    def __call__(self) -> None:
+        for entry, extent in self.calls:
+            entry(self.address, 0, extent)
+
+
+def _aligned(size: int) -> Any:
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]
+
+
+def peak() -> float:
+    """Multiply-adds a second, times two, of one core in a loop of nothing else."""
+    target = host()
+    lanes, count, rounds = target.lanes(4), 10, 1 << 16
+    module, type = Module(), vector("float", target.lanes(4))
+    with module.function("peak", [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]) as f:
+        start = [literal(float(i), type) for i in range(count)]
+        x = f.load(type, f.param("args"))
+        with f.carry(f.param("lo"), f.param("hi"), start) as (_, now, following):
+            following[:] = [f.intrinsic("fma", v, x, x) for v in now]
+        total = following[0]
+        for v in following[1:]:
+            total = f.binary("fadd", total, v)
+        f.store(total, f.param("args"))
+    library = load(emit_object(module.text(), target), ["peak"])
+    data = _aligned(64)
+    best = 0.0
+    for _ in range(30):
+        begin = time.perf_counter()
+        ENTRY(library.addresses["peak"])(data.ctypes.data, 0, rounds)
+        best = max(best, 2.0 * lanes * count * rounds / (time.perf_counter() - begin))
+    return best
+
+
+def compare(
+    ours: Callable[[], object], theirs: Callable[[], object], seconds: float = 0.4
+) -> tuple[float, float]:
+    """Their time over ours (median over rounds), and our best time."""
+    ours(), theirs()
+    begin = time.perf_counter()
+    ours(), theirs()
+    inner = max(1, int(0.002 / max(time.perf_counter() - begin, 1e-7)))
+    ratios, best = [], float("inf")
+    finish = time.perf_counter() + seconds
+    while len(ratios) < 5 or time.perf_counter() < finish:
+        times = []
+        for run in (ours, theirs):
+            begin = time.perf_counter()
+            for _ in range(inner):
+                run()
+            times.append((time.perf_counter() - begin) / inner)
+        ratios.append(times[1] / times[0])
+        best = min(best, times[0])
+    return statistics.median(ratios), best
+
+
+def main(patterns: list[str]) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    top = peak()
+    print(f"peak {top / 1e9:.1f} GFLOP/s")
+    print(f"{'contraction':60} ratio  GFLOP/s  of peak  compile ms")
+    rng = np.random.default_rng(0)
+    for spec, x_shape, y_shape in CASES:
+        title = f"{spec} {list(x_shape)} {list(y_shape)}"
+        if patterns and not any(p in title for p in patterns):
+            continue
+        x, y = (rng.normal(size=s).astype(np.float32) for s in (x_shape, y_shape))
+        tx, ty = torch.from_numpy(x), torch.from_numpy(y)
+        out = np.empty(torch.einsum(spec, tx, ty).shape, np.float32)
+        kernel = instantiate(call_of(spec, x, y, out.shape), host())
+        ours = Ours(kernel, [x, y, out])
+        theirs, result = _torch_call(spec, tx, ty)
+        ours(), theirs()
+        np.testing.assert_allclose(out, result.numpy(), rtol=2e-3, atol=2e-3)
+        ratio, best = compare(ours, theirs)
+        rate = kernel.flops / best
+        print(
+            f"{title:60} {ratio:5.2f}  {rate / 1e9:7.1f}  {100 * rate / top:5.0f} %"
+            f"  {1e3 * ours.compile_seconds:6.0f}",
+            flush=True,
+        )
+
+
+def _torch_call(spec: str, x: Any, y: Any) -> tuple[Callable[[], object], Any]:
+    """PyTorch's product without einsum's overhead, into a preallocated result."""
+    import torch
+
+    left, right, result = spec.replace("->", ",").split(",")
+    inner = next(c for c in left if c not in result)
+    a = x if left[-1] == inner else x.transpose(-1, -2)
+    b = y if right[-2] == inner else y.transpose(-1, -2)
+    out = torch.matmul(a, b)
+    return (lambda: torch.matmul(a, b, out=out)), out
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,31 @@
+"""The template of matrix products: contractions of two operands in index notation."""
+
+from __future__ import annotations
+
+from ..ir.anchor import AnchorCall
+from ..runtime.native import NativeKernel
+from .builder import Module
+from .gemm_driver import Driver
+from .gemm_plan import choose
+from .gemm_shape import Problem, analyse
+from .gemm_tile import Numbers
+from .target import Target
+from .templates import template
+
+
+@template("gemm")
+def gemm(call: AnchorCall, target: Target) -> NativeKernel:
+    """``attrs`` holds "spec", such as "bmk,kn->bmn": letters of the operands and of the result."""
+    problem = analyse(call)
+    if 0 in call.shape:
+        return NativeKernel("gemm_empty", Module().text(), ())
+    numbers = Numbers.of(problem.a.dtype, target)
+    plan = choose(problem, numbers, target)
+    return Driver(call, problem, plan, numbers, target).build(_name(problem))
+
+
+def _name(problem: Problem) -> str:
+    sizes = [problem.row.size, problem.col.size, problem.depth]
+    if problem.outer_count != 1:
+        sizes.insert(0, problem.outer_count)
+    return "gemm_" + "x".join(map(str, sizes))

@@ -1,0 +1,313 @@
+"""The loops around the tile: units, blocks of the sum, panels; packing and the split sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..ir.anchor import AnchorCall
+from ..runtime.native import Launch, NativeKernel
+from .builder import Function, Int, Val
+from .gemm_finish import Finish
+from .gemm_operands import ARGUMENTS, Operands
+from .gemm_plan import Plan
+from .gemm_shape import Problem
+from .gemm_tile import Numbers, Source, Tile
+from .target import Target
+
+
+class Driver(Operands):
+    """Builds the kernel of one product after one plan."""
+
+    def __init__(
+        self, call: AnchorCall, problem: Problem, plan: Plan, numbers: Numbers, target: Target
+    ) -> None:
+        super().__init__(call, problem, plan, numbers)
+        self.row_blocks = -(-self.a.panels // plan.row_tiles)
+        self.col_blocks = -(-self.b.panels // plan.col_tiles)
+        self.finish = Finish(call, problem, numbers, target, self.columns)
+        self.direct = self.finish.direct if plan.splits == 1 else -1
+
+    # --- the whole ------------------------------------------------------------------------------
+
+    def build(self, name: str) -> NativeKernel:
+        plan, problem = self.plan, self.problem
+        launches: list[Launch] = []
+        if self.shared:
+            launches.append(self._pack_launch())
+        tiles = self.a.panels * self.b.panels
+        tile = plan.rows * self.columns
+        if plan.splits > 1:
+            parts = plan.splits * problem.outer_count * tiles * tile
+            self.parts_at = self._workspace(parts * self.numbers.bytes)
+        self._functions()
+        units = problem.outer_count * self.row_blocks * self.col_blocks * plan.splits
+        with self.module.function("gemm", ARGUMENTS) as f:
+            self._unit_loop(f)
+        launches.append(Launch("gemm", units, self._chunk(units)))
+        if plan.splits > 1:
+            with self.module.function("combine", ARGUMENTS) as f:
+                self._combine(f)
+            count = problem.outer_count * tiles
+            launches.append(Launch("combine", count, -(-count // 16)))
+        operations = 2 * problem.outer_count * problem.row.size * problem.col.size * problem.depth
+        moved = sum(p.size * p.dtype.itemsize for p in self.call.params)
+        return NativeKernel(
+            name, self.module.text(), tuple(launches), tuple(self.workspaces),
+            flops=operations, bytes=moved,
+        )  # fmt: skip
+
+    def _chunk(self, units: int) -> int:
+        """Units a call: tiny ones together."""
+        problem = self.problem
+        work = problem.outer_count * problem.row.size * problem.col.size * problem.depth
+        return max(1, min((1 << 18) * units // max(work, 1), -(-units // 4)))
+
+    def _functions(self) -> None:
+        """Micro-kernels, packing and the epilogue, as far as the plan needs them."""
+        plan, k = self.plan, self.problem.inner.size
+        even = k % 4 == 0
+        if self.a.how == "direct":
+            a = Source(self.a.step(self.a.axis), self.problem.inner.a, False)
+        direct_b = self.b.how == "direct"
+        self.tiles: dict[int, Tile] = {}
+        first: Tile | None = None
+        tail = self.a.tail
+        heights = {height for height in (min(plan.rows, self.a.axis.size), tail) if height}
+        for height in sorted(heights, reverse=True):
+            if self.a.how != "direct":
+                a = Source(1, height, True)
+            along: Int = self.columns
+            if direct_b:
+                along = Val("i64", "%along") if self.b.tail else self.problem.inner.b
+            b = Source(1, along, not direct_b)
+            self.tiles[height] = Tile(
+                f"tile{height}", height, plan.vectors, a, b, self.numbers,
+                accumulates=self.blocks > 1, even=even, ahead=8 if direct_b else 0,
+            )  # fmt: skip
+            self.tiles[height].emit(self.module)
+        if plan.keeps:
+            if self.a.how != "direct":
+                a = Source(1, plan.rows, True)
+            first = Tile(
+                "first", plan.rows, plan.vectors, a, Source(1, self.problem.inner.b, False),
+                self.numbers, accumulates=self.blocks > 1, keeps=True, even=even, ahead=8,
+            )  # fmt: skip
+            first.emit(self.module)
+        self.first = first
+        self._pack_functions()
+        for valid in {self.columns if self.b.axis.size >= self.columns else 0, self.b.tail}:
+            if valid and (self.direct < 0 or valid < self.columns):
+                self.finish.emit(self.module, f"finish{valid}", valid)
+        if self.blocks > 1:
+            tile = plan.rows * self.columns
+            self.zeros = self.module.constant(
+                "zeros", f"[{tile} x {self.numbers.register}] zeroinitializer"
+            )
+
+    # --- tiles ----------------------------------------------------------------------------------
+
+    def _unit_loop(self, f: Function) -> None:
+        plan, register = self.plan, self.numbers.register
+        per = -(-self.blocks // plan.splits)
+        local = {
+            "a": plan.depth * plan.row_tiles * plan.rows if self.a.how == "local" else 0,
+            "b": plan.depth * self.columns if self.b.how == "local" or (
+                self.b.how == "direct" and self.b.tail) else 0,
+            "sums": plan.rows * self.columns
+            * (plan.row_tiles * plan.col_tiles if per > 1 and plan.splits == 1 else 1),
+        }  # fmt: skip
+        self.local = {key: f.alloca(register, size) for key, size in local.items() if size}
+        with f.loop(f.param("lo"), f.param("hi")) as unit:
+            row_block, rest = f.rem(unit, self.row_blocks), f.div(unit, self.row_blocks)
+            col_block, rest = f.rem(rest, self.col_blocks), f.div(rest, self.col_blocks)
+            part, rest = f.rem(rest, plan.splits), f.div(rest, plan.splits)
+            outer = self._split(f, rest, self.problem.outer)
+            begin: Int = f.mul(part, per)
+            end = f.min(f.add(begin, per), self.blocks)
+            self._unit(f, outer, rest, row_block, col_block, part, begin, end)
+
+    def _unit(
+        self, f: Function, outer: list[Int], number: Int, row_block: Int, col_block: Int,
+        part: Int, begin: Int, end: Int,
+    ) -> None:  # fmt: skip
+        origin = {side.letter: self._origin(f, side, outer) for side in (self.a, self.b)}
+        copy = self._outer_index(f, outer)
+        first_row, row_count = self._panels(f, self.a, row_block, self.plan.row_tiles)
+        first_col, col_count = self._panels(f, self.b, col_block, self.plan.col_tiles)
+
+        def one(block: Int) -> None:
+            start, size, sums = self._block(f, block)
+            where: dict[str, Val] = {}
+            for side in (self.a, self.b):
+                if side.how == "shared":
+                    where[side.letter] = self._packed(f, side, copy(side), block, start)
+                else:
+                    at = self._advance(f, side, start, sums)
+                    where[side.letter] = f.gep(self.numbers.memory, origin[side.letter], at)
+            state = _State(
+                outer, number, part, block, begin, end, size, where,
+                first_row, row_count, first_col, col_count,
+            )  # fmt: skip
+            if self.a.how == "local":
+                self._pack_block(f, state)
+            self._columns(f, state)
+
+        if self.blocks == 1:
+            one(0)
+        else:
+            with f.loop(begin, end) as block:
+                one(block)
+
+    def _pack_block(self, f: Function, s: _State) -> None:
+        """The unit's rows of A, panel by panel."""
+        side, register = self.a, self.numbers.register
+
+        def pack(panel: Int, tail: bool) -> None:
+            first = f.mul(f.add(s.first_row, panel), side.width)
+            source = f.gep(self.numbers.memory, s.where["a"], f.mul(first, side.step(side.axis)))
+            target = f.gep(register, self.local["a"], f.mul(f.mul(panel, side.width), s.depth))
+            self._pack(f, side, tail, source, target, s.depth)
+
+        self._each_panel(f, side, s.first_row, s.row_count, pack)
+
+    def _columns(self, f: Function, s: _State) -> None:
+        side, register = self.b, self.numbers.register
+
+        def column(panel: Int, tail: bool) -> None:
+            position = f.mul(f.add(s.first_col, panel), side.width)
+            source = f.gep(self.numbers.memory, s.where["b"], f.mul(position, side.step(side.axis)))
+            along: Int = self.columns
+            if side.how == "shared":
+                b = f.gep(register, s.where["b"], f.mul(position, s.depth))
+            elif side.how == "direct" and not tail:
+                b, along = source, self.problem.inner.b
+            else:
+                b = self.local["b"]
+                if not self.plan.keeps or tail:
+                    self._pack(f, side, tail, source, b, s.depth)
+
+            def row(tile: Int, short: bool) -> None:
+                if self.first is not None and not tail and not short:
+                    is_first = f.test("eq", tile, 0)
+                    f.either(
+                        is_first,
+                        lambda: self._tile(f, s, tile, panel, short, tail, source, along, b),
+                        lambda: self._tile(f, s, tile, panel, short, tail, b, along),
+                    )
+                else:
+                    self._tile(f, s, tile, panel, short, tail, b, along)
+
+            self._each_panel(f, self.a, s.first_row, s.row_count, row)
+
+        self._each_panel(f, side, s.first_col, s.col_count, column)
+
+    def _tile(
+        self, f: Function, s: _State, row_tile: Int, col_tile: Int, short: bool, tail: bool,
+        b: Val, along: Int, keep: Val | None = None,
+    ) -> None:  # fmt: skip
+        """One tile of one block of the sum; its epilogue after the last block."""
+        plan, register = self.plan, self.numbers.register
+        row = f.mul(f.add(s.first_row, row_tile), plan.rows)
+        col = f.mul(f.add(s.first_col, col_tile), self.columns)
+        if self.a.how == "local":
+            a = f.gep(register, self.local["a"], f.mul(f.mul(row_tile, plan.rows), s.depth))
+        elif self.a.how == "shared":
+            a = f.gep(register, s.where["a"], f.mul(row, s.depth))
+        else:
+            a = f.gep(self.numbers.memory, s.where["a"], f.mul(row, self.a.step(self.a.axis)))
+        sums = self._sums(f, s, row_tile, col_tile)
+        before, out, step = None, sums, Val("i64", str(self.columns))
+        last = None
+        if self.blocks > 1:
+            zero = f.test("eq", s.block, s.begin)
+            before = f.select(zero, self.zeros, sums)
+            last = f.test("eq", f.add(s.block, 1), s.end)
+        direct = self.direct >= 0 and not tail
+        if direct:
+            base = f.load("ptr", f.gep("ptr", f.param("args"), self.direct))
+            at = {**dict(zip(self.problem.outer, s.outer)), self.problem.row: row}
+            target = f.gep(register, base, f.add(self.finish.offset(f, at), col))
+            stride = Val("i64", str(self.finish.stride(self.problem.row)))
+            out = target if last is None else f.select(last, target, sums)
+            step = stride if last is None else f.select(last, stride, step)
+        height = self.a.tail if short else plan.rows
+        tile = self.first if keep is not None and self.first is not None else self.tiles[height]
+        tile.call(f, a, b, along, out, step, s.depth, before, keep)
+        if direct or plan.splits > 1:
+            return
+        name = f"finish{self.b.tail if tail else self.columns}"
+
+        def finish() -> None:
+            args = f.param("args")
+            self.finish.invoke(f, name, args, sums, height, s.outer, row, col)
+
+        if last is None:
+            finish()
+        else:
+            with f.when(last):
+                finish()
+
+    def _sums(self, f: Function, s: _State, row_tile: Int, col_tile: Int) -> Val:
+        """Where the sums of a tile wait for the next block of the sum, or for the epilogue."""
+        size, register = self.plan.rows * self.columns, self.numbers.register
+        if self.plan.splits > 1:
+            base = f.load("ptr", f.gep("ptr", f.param("args"), self.parts_at))
+            at = f.add(f.mul(s.part, self.problem.outer_count), s.number)
+            at = f.add(f.mul(at, self.b.panels), f.add(s.first_col, col_tile))
+            at = f.add(f.mul(at, self.a.panels), f.add(s.first_row, row_tile))
+            return f.gep(register, base, f.mul(at, size))
+        if self.blocks == 1:
+            return self.local["sums"]
+        at = f.add(f.mul(col_tile, self.plan.row_tiles), row_tile)
+        return f.gep(register, self.local["sums"], f.mul(at, size))
+
+    # --- the split sum --------------------------------------------------------------------------
+
+    def _combine(self, f: Function) -> None:
+        """Adds the parts of each tile, in their order, and finishes it."""
+        plan, numbers = self.plan, self.numbers
+        count = plan.rows * plan.vectors
+        tiles = self.a.panels * self.b.panels
+        whole = f.alloca(numbers.register, count * numbers.lanes)
+        parts = f.load("ptr", f.gep("ptr", f.param("args"), self.parts_at))
+        with f.loop(f.param("lo"), f.param("hi")) as unit:
+            zeros = [numbers.zero(numbers.lanes)] * count
+            first = f.gep(numbers.register, parts, f.mul(unit, count * numbers.lanes))
+            distance = self.problem.outer_count * tiles * count * numbers.lanes
+            with f.carry(0, plan.splits, zeros) as (part, now, following):
+                at = f.gep(numbers.register, first, f.mul(part, distance))
+                for i in range(count):
+                    x = f.load(now[i].type, f.gep(numbers.register, at, i * numbers.lanes))
+                    following[i] = numbers.add(f, now[i], x)
+            for i, x in enumerate(following):
+                f.store(x, f.gep(numbers.register, whole, i * numbers.lanes))
+            row_tile, rest = f.rem(unit, self.a.panels), f.div(unit, self.a.panels)
+            col_tile, number = f.rem(rest, self.b.panels), f.div(rest, self.b.panels)
+            outer = self._split(f, number, self.problem.outer)
+            row, col = f.mul(row_tile, plan.rows), f.mul(col_tile, self.columns)
+            rows = f.min(f.sub(self.a.axis.size, row), plan.rows)
+
+            def finish(tail: bool) -> None:
+                name = f"finish{self.b.tail if tail else self.columns}"
+                self.finish.invoke(f, name, f.param("args"), whole, rows, outer, row, col)
+
+            self._either_panel(f, self.b, col_tile, finish)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Where the unit at work stands: the outer loops and their number, the part of a split sum,
+    the block of the sum with its bounds and depth, addresses, and the block's panels."""
+
+    outer: list[Int]
+    number: Int
+    part: Int
+    block: Int
+    begin: Int
+    end: Int
+    depth: Int
+    where: dict[str, Val]
+    first_row: Int
+    row_count: Int
+    first_col: Int
+    col_count: Int

@@ -1,0 +1,115 @@
+"""From finished sums to the results: the epilogue of a product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..ir.anchor import AnchorCall
+from .access import Place
+from .builder import Function, Int, Module, Val, literal, vector
+from .gemm_shape import NONE, Axis, Problem, plain_store
+from .gemm_tile import Numbers
+from .statements import Block
+from .target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Functions called as name(args, tile, rows, outer..., row, col): the epilogue of ``rows``
+    rows of a tile of ``columns`` columns, ``valid`` of which exist.
+
+    It runs on vectors of results, two registers wide where they come in pairs: long epilogues
+    are chains of operations, of which two can overlap."""
+
+    call: AnchorCall
+    problem: Problem
+    numbers: Numbers
+    target: Target
+    columns: int
+
+    @property
+    def direct(self) -> int:
+        """The parameter that tiles may be written to as they are, or -1."""
+        at = plain_store(self.call.epilogue, self.call.shape, self.call.params)
+        col = self.problem.col
+        unit = col.dim is None or self.stride(col) == 1
+        return at if at >= 0 and unit and self.numbers.as_stored else -1
+
+    def stride(self, axis: Axis) -> int:
+        """How far a step along the axis goes in a dense array of the result's shape."""
+        stride = 1
+        for extent in self.call.shape[(axis.dim or 0) + 1 :]:
+            stride *= extent
+        return 0 if axis.dim is None else stride
+
+    def offset(self, f: Function, at: Mapping[Axis, Int]) -> Int:
+        total: Int = 0
+        for axis, index in at.items():
+            total = f.add(total, f.mul(index, self.stride(axis)))
+        return total
+
+    def emit(self, module: Module, name: str, valid: int) -> None:
+        outer = [("i64", f"o{k}") for k in range(len(self.problem.outer))]
+        params = [("ptr", "args"), ("ptr", "tile"), ("i64", "rows"), *outer]
+        params += [("i64", "row"), ("i64", "col")]
+        lanes = self.numbers.lanes
+        width = 2 * lanes if valid % (2 * lanes) == 0 or self.columns % (2 * lanes) == 0 else lanes
+        whole = valid // width * width
+        with module.function(name, params, internal=True) as f:
+            at: dict[Axis, Int] = {
+                axis: f.param(f"o{k}") for k, axis in enumerate(self.problem.outer)
+            }
+            places = self._places(f)
+            with f.loop(0, f.param("rows")) as i:
+                at[self.problem.row] = f.add(f.param("row"), i)
+                tile = f.gep(self.numbers.register, f.param("tile"), f.mul(i, self.columns))
+                if whole == width:
+                    self._vector(f, places, at, tile, 0, width, width)
+                elif whole:
+                    with f.loop(0, whole, width) as j:
+                        self._vector(f, places, at, tile, j, width, width)
+                if valid > whole:
+                    short = 1 if valid - whole == 1 else lanes if valid - whole <= lanes else width
+                    self._vector(f, places, at, tile, whole, short, valid - whole)
+
+    def invoke(
+        self, f: Function, name: str, args: Val, tile: Val, rows: Int,
+        outer: list[Int], row: Int, col: Int,
+    ) -> None:  # fmt: skip
+        sizes = [x if isinstance(x, Val) else literal(x, "i64") for x in (rows, *outer, row, col)]
+        f.call("void", name, args, tile, *sizes)
+
+    def _places(self, f: Function) -> dict[str, Place]:
+        return {
+            buffer.name: Place(buffer, f.load("ptr", f.gep("ptr", f.param("args"), k)))
+            for k, buffer in enumerate(self.call.params)
+        }
+
+    def _vector(
+        self, f: Function, places: Mapping[str, Place], at: Mapping[Axis, Int], tile: Val,
+        first: Int, width: int, valid: int,
+    ) -> None:  # fmt: skip
+        """The epilogue of ``valid`` of ``width`` columns from ``first`` of the tile."""
+        block = Block(f, self.target, places, width)
+        epilogue, col = self.call.epilogue, self.problem.col
+        for name in epilogue.index:
+            block.bind(name, 0)
+        for axis, index in at.items():
+            self._bind(block, axis, index)
+        if col.dim is not None:
+            block.bind_run(epilogue.index[col.dim], f.add(f.param("col"), first))
+            block.bounded(epilogue.index[col.dim], 0, col.size - 1)
+        if valid < width:
+            block.valid(valid)
+        sums = f.load(
+            vector(self.numbers.register, width), f.gep(self.numbers.register, tile, first)
+        )
+        block.bind(epilogue.value, self.numbers.value(f, sums, width))
+        block.run(epilogue.body)
+
+    def _bind(self, block: Block, axis: Axis, index: Int) -> None:
+        if axis.dim is not None and axis is not NONE:
+            name = self.call.epilogue.index[axis.dim]
+            block.bind(name, index)
+            block.bounded(name, 0, axis.size - 1)

@@ -1,0 +1,233 @@
+"""The operands of a product in its kernel: where their elements lie, and packing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..ir.anchor import AnchorCall, Operand
+from ..runtime.native import Launch
+from .builder import Function, Int, Module, Val, literal
+from .gemm_pack import Pack
+from .gemm_plan import Plan
+from .gemm_shape import Axis, Problem
+from .gemm_tile import Numbers
+
+ARGUMENTS = [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]
+PACK_CHUNK = 1 << 15  # elements packed by a call
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One operand as the driver sees it: its own axis, the panels along it, how it is read."""
+
+    operand: Operand
+    axis: Axis
+    letter: str
+    how: str
+    width: int
+    panels: int
+    pad: bool  # a last panel that is not full is packed at full width
+
+    def step(self, axis: Axis) -> int:
+        return axis.a if self.letter == "a" else axis.b
+
+    @property
+    def tail(self) -> int:
+        """Positions of a last panel that is not full; 0 if all are."""
+        return self.axis.size % self.width
+
+    @property
+    def length(self) -> int:
+        """Positions as packed."""
+        return self.panels * self.width if self.pad else self.axis.size
+
+
+class Operands:
+    """What the loops of a kernel need to know of its two operands."""
+
+    def __init__(self, call: AnchorCall, problem: Problem, plan: Plan, numbers: Numbers) -> None:
+        self.call, self.problem, self.plan, self.numbers = call, problem, plan, numbers
+        m, n, k = problem.row.size, problem.col.size, problem.inner.size
+        self.columns = plan.vectors * numbers.lanes
+        self.a = Side(problem.a, problem.row, "a", plan.a, plan.rows, -(-m // plan.rows), False)
+        self.b = Side(
+            problem.b, problem.col, "b", plan.b, self.columns, -(-n // self.columns), True
+        )
+        self.steps = max(1, -(-k // plan.depth))  # blocks of the inner sum
+        self.blocks = max(1, problem.sum_count * self.steps if problem.depth else 1)
+        self.module = Module()
+        self.workspaces: list[int] = []
+        self.shared = [side for side in (self.b, self.a) if side.how == "shared"]
+        self.packed_at = {
+            side.letter: self._workspace(
+                self._outer_count(side) * problem.depth * side.length * numbers.bytes
+            )
+            for side in self.shared
+        }
+
+    def _workspace(self, size: int) -> int:
+        self.workspaces.append(max(64, -(-size // 64) * 64))
+        return len(self.call.params) + len(self.workspaces) - 1
+
+    # --- addresses ------------------------------------------------------------------------------
+
+    def _outer_count(self, side: Side) -> int:
+        count = 1
+        for axis in self.problem.outer:
+            count *= axis.size if side.step(axis) else 1
+        return count
+
+    def _outer_index(self, f: Function, outer: Sequence[Int]) -> Callable[[Side], Int]:
+        """The number of the packed copy that an iteration of the outer loops reads."""
+
+        def index(side: Side) -> Int:
+            number: Int = 0
+            for axis, at in zip(self.problem.outer, outer):
+                if side.step(axis):
+                    number = f.add(f.mul(number, axis.size), at)
+            return number
+
+        return index
+
+    def _origin(self, f: Function, side: Side, outer: Sequence[Int]) -> Val:
+        """The address of an operand's first element for an iteration of the outer loops."""
+        base = f.load("ptr", f.gep("ptr", f.param("args"), side.operand.buffer))
+        at: Int = side.operand.offset
+        for axis, index in zip(self.problem.outer, outer):
+            at = f.add(at, f.mul(index, side.step(axis)))
+        return f.gep(self.numbers.memory, base, at)
+
+    def _block(self, f: Function, block: Int) -> tuple[Int, Int, list[Int]]:
+        """Of a block of the sum: where it starts in the inner sum, its depth, the outer sums."""
+        k, depth = self.problem.inner.size, self.plan.depth
+        step = f.rem(block, self.steps)
+        start = f.mul(step, depth)
+        size: Int = min(k, depth) if self.steps == 1 else depth
+        if self.steps > 1 and k % depth:
+            size = f.min(f.sub(k, start), depth)
+        return start, size, self._split(f, f.div(block, self.steps), self.problem.sums)
+
+    def _split(self, f: Function, number: Int, axes: Sequence[Axis]) -> list[Int]:
+        found: list[Int] = []
+        for axis in reversed(axes):
+            found.insert(0, f.rem(number, axis.size) if axis is not axes[0] else number)
+            number = f.div(number, axis.size)
+        return found
+
+    def _advance(self, f: Function, side: Side, start: Int, sums: Sequence[Int]) -> Int:
+        """How far a block of the sum lies behind the first, in the operand."""
+        at = f.mul(start, side.step(self.problem.inner))
+        for axis, index in zip(self.problem.sums, sums):
+            at = f.add(at, f.mul(index, side.step(axis)))
+        return at
+
+    def _packed(self, f: Function, side: Side, outer: Int, block: Int, start: Int) -> Val:
+        """The address of a packed block: all panels, one after another."""
+        base = f.load("ptr", f.gep("ptr", f.param("args"), self.packed_at[side.letter]))
+        k = self.problem.inner.size
+        row = f.add(f.mul(f.add(f.mul(outer, self.problem.sum_count), f.div(block, self.steps)), k),
+                    start)  # fmt: skip
+        return f.gep(self.numbers.register, base, f.mul(row, side.length))
+
+    # --- packing --------------------------------------------------------------------------------
+
+    def _pack_launch(self) -> Launch:
+        counts = [self._outer_count(s) * self.blocks * s.panels for s in self.shared]
+        with (
+            self.module.function("pack", ARGUMENTS) as f,
+            f.loop(f.param("lo"), f.param("hi")) as unit,
+        ):
+            if len(self.shared) == 1:
+                self._pack_unit(f, self.shared[0], unit)
+            else:
+                f.either(
+                    f.test("slt", unit, counts[0]),
+                    lambda: self._pack_unit(f, self.shared[0], unit),
+                    lambda: self._pack_unit(f, self.shared[1], f.sub(unit, counts[0])),
+                )
+        chunk = PACK_CHUNK // (self.plan.depth * self.columns)
+        return Launch("pack", sum(counts), max(1, min(chunk, -(-sum(counts) // 4))))
+
+    def _pack_unit(self, f: Function, side: Side, unit: Int) -> None:
+        panel, rest = f.rem(unit, side.panels), f.div(unit, side.panels)
+        block, number = f.rem(rest, self.blocks), f.div(rest, self.blocks)
+        start, size, sums = self._block(f, block)
+        own = [axis for axis in self.problem.outer if side.step(axis)]
+        indices = dict(zip(own, self._split(f, number, own)))
+        outer = [indices.get(axis, 0) for axis in self.problem.outer]
+        first = f.mul(panel, side.width)
+        at = f.add(self._advance(f, side, start, sums), f.mul(first, side.step(side.axis)))
+        source = f.gep(self.numbers.memory, self._origin(f, side, outer), at)
+        target = f.gep(
+            self.numbers.register, self._packed(f, side, number, block, start), f.mul(first, size)
+        )
+        self._either_panel(
+            f, side, panel, lambda tail: self._pack(f, side, tail, source, target, size)
+        )
+
+    def _either_panel(
+        self, f: Function, side: Side, panel: Int, act: Callable[[bool], None]
+    ) -> None:
+        """``act(tail)`` for a panel that may be the last, not full one."""
+        if not side.tail:
+            act(False)
+        elif side.panels == 1:
+            act(True)
+        else:
+            full = f.test("slt", panel, side.panels - 1)
+            f.either(full, lambda: act(False), lambda: act(True))
+
+    def _panels(self, f: Function, side: Side, block: Int, count: int) -> tuple[Int, Int]:
+        """The first panel of a block and how many there are."""
+        first = f.mul(block, count)
+        if side.panels % count == 0:
+            return first, count
+        return first, f.min(f.sub(side.panels, first), count)
+
+    def _each_panel(
+        self, f: Function, side: Side, first: Int, count: Int, act: Callable[[Int, bool], None]
+    ) -> None:
+        """``act(panel, tail)`` for the panels of a block, the last one apart if it is not full."""
+        if not side.tail:
+            with f.loop(0, count) as panel:
+                act(panel, False)
+            return
+        full = f.min(f.sub(side.panels - 1, first), count)
+        if side.panels > 1:
+            with f.loop(0, full) as panel:
+                act(panel, False)
+        if isinstance(full, int) and isinstance(count, int):
+            if full < count:
+                act(full, True)
+            return
+        with f.when(f.test("slt", full, count)):
+            act(full, True)
+
+    def _pack_functions(self) -> None:
+        for side in (self.b, self.a):
+            for width, valid in self._packs(side):
+                Pack(
+                    f"pack_{side.letter}{valid}", self.numbers, width, valid,
+                    side.step(side.axis), side.step(self.problem.inner),
+                ).emit(self.module)  # fmt: skip
+
+    def _packs(self, side: Side) -> list[tuple[int, int]]:
+        """(width, valid) of the panels of a side that are packed at some time."""
+        found = []
+        kept = side.letter == "b" and self.plan.keeps
+        if side.how != "direct" and side.axis.size >= side.width and not kept:
+            found.append((side.width, side.width))
+        if side.tail and (side.how != "direct" or side.pad):
+            found.append((side.width if side.pad else side.tail, side.tail))
+        return found
+
+    def _pack(
+        self, f: Function, side: Side, tail: bool, source: Val, panel: Val, size: Int
+    ) -> None:
+        name = f"pack_{side.letter}{side.tail if tail else side.width}"
+        f.call("void", name, source, panel, _int(size))
+
+
+def _int(x: Int) -> Val:
+    return x if isinstance(x, Val) else literal(x, "i64")

@@ -1,0 +1,117 @@
+"""Packing: operands copied into panels that a micro-kernel reads from one end to the other.
+
+A panel holds ``width`` positions (rows of A, columns of B) of a block of the sum, one step after
+another: element (k, r) lies at ``k * width + r``, in the register type. Columns past the end of
+the matrix repeat the last one or are zero; they reach only results that nobody stores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .builder import Function, Int, Module, Val, literal
+from .gemm_tile import Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One packing function, called as name(source, panel, depth): ``valid`` of the ``width``
+    positions exist, ``across`` elements apart; steps of the sum are ``along`` elements apart."""
+
+    name: str
+    numbers: Numbers
+    width: int
+    valid: int
+    across: int
+    along: int
+
+    def emit(self, module: Module) -> None:
+        params = [("ptr", "source"), ("ptr", "panel"), ("i64", "depth")]
+        with module.function(self.name, params, internal=True) as f:
+            depth = f.param("depth")
+            if self.across == 1:
+                with f.loop(0, depth) as k:
+                    self._copy(f, k)
+            elif self.along == 1:
+                lanes = self.numbers.lanes
+                whole = f.mul(f.div(depth, lanes), lanes)
+                with f.loop(0, whole, lanes) as k:
+                    self._transpose(f, k)
+                with f.loop(whole, depth) as k:
+                    self._gather(f, k)
+            else:
+                with f.loop(0, depth) as k:
+                    self._gather(f, k)
+
+    def call(self, f: Function, source: Val, panel: Val, depth: Int) -> None:
+        size = depth if isinstance(depth, Val) else literal(depth, "i64")
+        f.call("void", self.name, source, panel, size)
+
+    def _source(self, f: Function, k: Val, position: int) -> Val:
+        memory = self.numbers.memory
+        row = f.gep(memory, f.param("source"), f.mul(k, self.along))
+        return f.gep(memory, row, min(position, self.valid - 1) * self.across)
+
+    def _panel(self, f: Function, k: Int, position: int) -> Val:
+        register = self.numbers.register
+        row = f.gep(register, f.param("panel"), f.mul(k, self.width))
+        return f.gep(register, row, position)
+
+    def _copy(self, f: Function, k: Val) -> None:
+        """Positions that lie side by side: vectors, then smaller ones for what is left."""
+        numbers = self.numbers
+        for at, count in pieces(self.valid, numbers.lanes):
+            source = f.gep(numbers.memory, self._source(f, k, 0), at)
+            f.store(numbers.load(f, source, count), self._panel(f, k, at))
+        for at in range(self.valid, self.width):
+            f.store(numbers.zero(), self._panel(f, k, at))
+
+    def _gather(self, f: Function, k: Val) -> None:
+        for position in range(self.width):
+            x = self.numbers.load(f, self._source(f, k, position), 1)
+            f.store(x, self._panel(f, k, position))
+
+    def _transpose(self, f: Function, k: Val) -> None:
+        """A square of steps that lie side by side, for as many positions at a time."""
+        numbers, lanes = self.numbers, self.numbers.lanes
+        for first in range(0, self.width, lanes):
+            count = min(lanes, self.width - first)
+            rows = [
+                numbers.load(f, self._source(f, k, first + min(r, count - 1)), lanes)
+                for r in range(lanes)
+            ]
+            for step, column in enumerate(transposed(f, rows)):
+                for at, size in pieces(count, lanes):
+                    part = column if size == lanes else _part(f, column, at, size)
+                    f.store(part, self._panel(f, k, step * self.width + first + at))
+
+
+def pieces(count: int, lanes: int) -> list[tuple[int, int]]:
+    """``count`` elements cut into (start, size) of vectors whose sizes are powers of two."""
+    found, at = [], 0
+    while at < count:
+        size = min(lanes, 1 << (count - at).bit_length() - 1)
+        found.append((at, size))
+        at += size
+    return found
+
+
+def _part(f: Function, x: Val, at: int, size: int) -> Val:
+    return f.extract(x, at) if size == 1 else f.shuffle(x, None, range(at, at + size))
+
+
+def transposed(f: Function, rows: list[Val]) -> list[Val]:
+    """The transpose of a square of vectors: blocks of 1, 2, 4, ... elements are exchanged."""
+    size = len(rows)
+    step = 1
+    while step < size:
+        low = [p if not p & step else size + p - step for p in range(size)]
+        high = [p + step if not p & step else size + p for p in range(size)]
+        out = list(rows)
+        for i in range(size):
+            if not i & step:
+                out[i] = f.shuffle(rows[i], rows[i + step], low)
+                out[i + step] = f.shuffle(rows[i], rows[i + step], high)
+        rows = out
+        step *= 2
+    return rows

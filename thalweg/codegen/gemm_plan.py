@@ -1,0 +1,125 @@
+"""Which way to compute a product: tile, blocks, packing and the cut into units, from its shape.
+
+The loops of the packed form, outermost first: units of work (a block of rows times a block of
+columns), blocks of the sum, panels of columns (kept in the first-level cache), panels of rows
+(their block is kept in the second-level cache), and the tile.
+
+An operand is read where it lies (``direct``), copied block by block by the unit that needs it
+(``local``), or packed as a whole by a launch before (``shared``), whichever copies least: a copy
+pays if it is read often enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .gemm_shape import Axis, Problem
+from .gemm_tile import Numbers
+from .target import Target
+
+PANEL_BYTES = 24 * 1024  # of a packed panel of B: most of the first-level cache
+BLOCK_BYTES = 160 * 1024  # of a packed block of A: a part of the second-level cache
+SUMS_BYTES = 192 * 1024  # of the sums that a unit keeps between blocks of the sum
+SMALL_BYTES = 64 * 1024  # of an operand that stays near the processor unpacked
+UNIT_WORK = 1 << 20  # multiplications worth a unit of their own
+PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``rows`` and ``vectors`` of the tile; ``row_tiles`` and ``col_tiles`` of them make a block;
+    ``depth`` is the length of a block of the sum. ``a`` and ``b`` say how operands are read.
+    ``keeps``: the first tile of a column packs B for the others. ``splits`` parts of the sum are
+    computed apart and added by a last launch."""
+
+    rows: int
+    vectors: int
+    row_tiles: int
+    col_tiles: int
+    depth: int
+    a: str
+    b: str
+    keeps: bool
+    splits: int
+
+
+def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
+    m, n, k = problem.row.size, problem.col.size, problem.inner.size
+    rows, vectors = tile_shape(m, n, numbers.lanes, target)
+    columns = vectors * numbers.lanes
+    depth = _even_parts(k, min(512, max(64, PANEL_BYTES // (columns * numbers.bytes))), 4)
+    row_panels, col_panels = -(-m // rows), -(-n // columns)
+    row_tiles = row_panels
+    if row_panels * rows > 192:
+        row_tiles = _even_parts(row_panels, max(1, BLOCK_BYTES // (depth * numbers.bytes * rows)))
+    one_row_block = row_tiles == row_panels
+    blocks = problem.sum_count * -(-k // depth)
+    sums = SUMS_BYTES // numbers.bytes // (row_tiles * rows) if blocks > 1 else n
+    col_tiles = _even_parts(col_panels, max(1, min(512, sums) // columns))
+    work = problem.outer_count * m * n * problem.depth
+    a = _read_a(problem, numbers)
+    if a != "direct":
+        a = "local" if col_tiles == col_panels else "shared"
+    units = problem.outer_count * -(-row_panels // row_tiles) * -(-col_panels // col_tiles)
+    wanted = min(16, work // UNIT_WORK)
+    if a != "local" and units < wanted:
+        col_tiles = _even_parts(col_panels, max(1, col_tiles * units // wanted))
+        units = problem.outer_count * -(-row_panels // row_tiles) * -(-col_panels // col_tiles)
+    b = _read_b(problem, numbers, row_panels)
+    if b != "direct":
+        b = "local" if one_row_block else "shared"
+    keeps = b == "local" and problem.col.b == 1 and 1 < row_panels <= 16 and columns <= n
+    splits = 1
+    if units < 4 and blocks > 1 and work > 4 * UNIT_WORK and problem.depth > 4 * m:
+        splits = min(blocks, -(-8 // units), work // UNIT_WORK)
+    return Plan(rows, vectors, row_tiles, col_tiles, depth, a, b, keeps, splits)
+
+
+def tile_shape(m: int, n: int, lanes: int, target: Target) -> tuple[int, int]:
+    """Rows and vectors of the tile that does the least work in all, counted in half cycles."""
+    free = target.registers - 1
+    full = 6 if target.registers == 16 else 14 if target.vector_bytes == 64 else 8
+    best = (0.0, 0, 0, 0)
+    for vectors in range(1, free // 2 + 1):
+        most = (free - vectors) // vectors
+        if most < 1:
+            break
+        rows = min(m, most, full if vectors > 1 else 2 * full)
+        panels = -(-m // rows)
+        rows = -(-m // panels)
+        columns = -(-n // (vectors * lanes))
+        # two multiplications and two loads a cycle; sums of one chain wait for each other
+        cost = max(rows * vectors, rows + vectors, 10)
+        rating = (float(panels * columns * cost), abs(rows - full), rows, vectors)
+        if not best[2] or rating < best:
+            best = rating
+    return best[2], best[3]
+
+
+def _even_parts(total: int, most: int, multiple: int = 1) -> int:
+    """The size of equal parts of ``total``, at most about ``most`` each."""
+    parts = -(-total // most)
+    size = -(-total // max(parts, 1))
+    return max(1, -(-size // multiple) * multiple)
+
+
+def _read_a(problem: Problem, numbers: Numbers) -> str:
+    row, inner = problem.row, problem.inner
+    if not numbers.as_stored or not (1 in (row.a, inner.a) or problem.depth * row.size < 1024):
+        return "packed"
+    small = row.size * inner.size * numbers.bytes <= SMALL_BYTES
+    seldom = problem.col.size <= 64 or row.size <= 32
+    return "direct" if small or (seldom and inner.a == 1) else "packed"
+
+
+def _read_b(problem: Problem, numbers: Numbers, row_panels: int) -> str:
+    col, inner = problem.col, problem.inner
+    if not numbers.as_stored or col.b != 1:
+        return "packed"
+    small = inner.size * col.size * numbers.bytes <= SMALL_BYTES and not _collides(inner, numbers)
+    return "direct" if row_panels == 1 or small else "packed"
+
+
+def _collides(axis: Axis, numbers: Numbers) -> bool:
+    """Whether steps along the axis fall on few places of the caches."""
+    return axis.b * numbers.bytes % PAGE == 0 and axis.size > 8
