@@ -18,7 +18,7 @@ from .target import Target
 
 Build: TypeAlias = Callable[[AnchorCall, Target], NativeKernel]
 
-MODULES: tuple[str, ...] = ("gemm",)
+MODULES: tuple[str, ...] = ("conv", "gemm")
 TEMPLATES: dict[str, Build] = {}
 
 

@@ -26,6 +26,7 @@ from .contract import (
     Primitive,
     Rank,
     Sample,
+    Template,
     Types,
     all_broadcast,
     primitive,
@@ -64,7 +65,7 @@ class Convolution(Primitive):
 
     inputs = 2
     heavy = True
-    lower: Any = Declined("a kernel template (implicit matrix product), not a loop nest")
+    lower: Any
     roles: tuple[str, str, str]  # of the two operands and the result: "x", "w" or "y"
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
@@ -169,6 +170,7 @@ class Conv(Convolution):
     """Cross-correlation: y[n, o, p] = sum over c, k of x[n, c, s p + d k] w[o, c, k]."""
 
     name = "conv"
+    lower = Template("conv")
     roles = ("x", "w", "y")
     index = "nc(sp+dk),ock -> nop"
     onnx = "Conv"
@@ -236,6 +238,7 @@ class ConvInputGrad(Convolution):
     This is also transposed convolution."""
 
     name = "conv_input_grad"
+    lower = Template("conv_input_grad")
     roles = ("y", "w", "x")
     index = "nop,ock -> nc(sp+dk)"
     onnx = "ConvTranspose"
@@ -284,6 +287,7 @@ class ConvWeightGrad(Convolution):
     """The adjoint of `conv` in w: how x and gy correlate at each offset of a w of ``shape``."""
 
     name = "conv_weight_grad"
+    lower = Template("conv_weight_grad")
     roles = ("x", "y", "w")
     index = "nc(sp+dk),nop -> ock"
     onnx = Declined("ONNX has no operator for it; training graphs are not exported")

@@ -1,0 +1,62 @@
+"""Kernel templates of convolution: which algorithm computes a call."""
+
+from __future__ import annotations
+
+from ..ir.anchor import AnchorCall
+from ..runtime.native import Launch, NativeKernel
+from .builder import Module
+from .conv_multiply import Multiply
+from .conv_problem import forward_problem, gradient_problem
+from .conv_result import Writer
+from .conv_tile import tile_for
+from .conv_weight_grad import WeightGrad
+from .target import Target
+from .templates import template
+
+
+@template("conv")
+def conv(call: AnchorCall, target: Target) -> NativeKernel:
+    """`conv` of x and w; the result is seen as [batch, channels, positions]."""
+    if is_empty(call):
+        return zeros(call, target)
+    problem, x = forward_problem(call.operands[0], call.operands[1], dict(call.attrs))
+    return Multiply(call, problem, x, target).build()
+
+
+@template("conv_input_grad")
+def conv_input_grad(call: AnchorCall, target: Target) -> NativeKernel:
+    """`conv_input_grad` of g and w; the result is seen as [batch, channels, positions]."""
+    if is_empty(call):
+        return zeros(call, target)
+    problem, g = gradient_problem(call.operands[0], call.operands[1], dict(call.attrs))
+    return Multiply(call, problem, g, target).build()
+
+
+@template("conv_weight_grad")
+def conv_weight_grad(call: AnchorCall, target: Target) -> NativeKernel:
+    """`conv_weight_grad` of x and g; the result is seen as [1, o, elements of a filter]."""
+    return zeros(call, target) if is_empty(call) else WeightGrad(call, target).build()
+
+
+def is_empty(call: AnchorCall) -> bool:
+    """Whether there is nothing to sum, or no result."""
+    return any(0 in operand.shape for operand in call.operands) or 0 in call.shape
+
+
+def zeros(call: AnchorCall, target: Target) -> NativeKernel:
+    """The epilogue of sums without terms."""
+    module, tile = Module(), tile_for(call.dtype, target)
+    batch, channels, positions = call.shape
+    with module.function("zeros", [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]) as f:
+        write = Writer(f, call, target)
+        whole = positions // tile.lanes * tile.lanes
+        with f.loop(f.param("lo"), f.param("hi")) as unit:
+            n, c = f.div(unit, max(channels, 1)), f.rem(unit, max(channels, 1))
+            with f.loop(0, whole, tile.lanes) as p:
+                write(f, (n, c, p), tile.zero())
+            with f.loop(whole, positions) as p:
+                write(f, (n, c, p), f.extract(tile.zero(), 0))
+    extent = batch * channels if positions else 0
+    return NativeKernel(
+        f"{call.template}_empty", module.text(), (Launch("zeros", extent, max(extent // 8, 1)),)
+    )

@@ -1,0 +1,106 @@
+"""The inner product of all convolutions: a tile of the result in registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.dtypes import DType
+from ..ir.loops import compute_dtype
+from .builder import Function, Int, Module, Val, literal, size_of, vector
+from .target import Target
+from .types import register_type
+
+TILE = "tile"
+UNROLL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """``rows`` by ``vectors * lanes`` elements of ``type``, LLVM's name of a ``dtype``."""
+
+    dtype: DType
+    type: str
+    rows: int
+    vectors: int
+    lanes: int
+
+    @property
+    def columns(self) -> int:
+        return self.vectors * self.lanes
+
+    @property
+    def size(self) -> int:
+        return size_of(self.type)
+
+    @property
+    def vector(self) -> str:
+        return vector(self.type, self.lanes)
+
+    def zero(self) -> Val:
+        return literal(0, self.vector)
+
+
+def tile_for(dtype: DType, target: Target) -> Tile:
+    """The tile whose accumulators, two vectors of columns and a broadcast fill the registers."""
+    dtype = compute_dtype(dtype)
+    rows = 6 if target.registers == 16 else 12
+    lanes = max(target.lanes(dtype.itemsize), 2)
+    return Tile(dtype, register_type(dtype), rows, 2, lanes)
+
+
+def multiply_add(f: Function, a: Val, b: Val, c: Val) -> Val:
+    """a * b + c of vectors of one type."""
+    if "i" in a.type.split(" ")[-1]:
+        return f.binary("add", f.binary("mul", a, b), c)
+    return f.intrinsic("fma", a, b, c)
+
+
+def write_tile(module: Module, tile: Tile) -> None:
+    """``tile(a, b, c, ldc, count, accumulate)``: c = (c if accumulate else 0) + a b, with a packed
+    as [count][rows], b as [count][columns] and c of ``ldc`` elements a row. b and c are aligned
+    to a vector."""
+    params = [
+        ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"), ("ptr noalias", "c"),
+        ("i64", "ldc"), ("i64", "count"), ("i1", "accumulate"),
+    ]  # fmt: skip
+    with module.function(TILE, params, internal=True) as f:
+        a, b, c, count = (f.param(n) for n in ("a", "b", "c", "count"))
+        align = tile.lanes * tile.size
+
+        def step(at: Int, offset: int, sums: list[Val]) -> list[Val]:
+            row = f.gep(tile.type, f.gep(tile.type, a, f.mul(at, tile.rows)), offset * tile.rows)
+            column = f.gep(
+                tile.type, f.gep(tile.type, b, f.mul(at, tile.columns)), offset * tile.columns
+            )
+            right = [
+                f.load(tile.vector, f.gep(tile.type, column, j * tile.lanes), align)
+                for j in range(tile.vectors)
+            ]
+            result = []
+            for i in range(tile.rows):
+                left = f.splat(f.load(tile.type, f.gep(tile.type, row, i)), tile.lanes)
+                for j in range(tile.vectors):
+                    result.append(multiply_add(f, left, right[j], sums[i * tile.vectors + j]))
+            return result
+
+        whole = f.mul(f.div(count, UNROLL), UNROLL)
+        zeros = [tile.zero()] * (tile.rows * tile.vectors)
+        with f.carry(0, whole, zeros, UNROLL) as (k, sums, out):
+            for u in range(UNROLL):
+                sums = step(k, u, sums)
+            out[:] = sums
+        with f.carry(whole, count, out, 1) as (k, sums, out):
+            out[:] = step(k, 0, sums)
+        rows = [f.gep(tile.type, c, f.mul(f.param("ldc"), i)) for i in range(tile.rows)]
+        places = [f.gep(tile.type, r, j * tile.lanes) for r in rows for j in range(tile.vectors)]
+
+        def add() -> None:
+            op = "add" if tile.type.startswith("i") else "fadd"
+            for value, place in zip(out, places):
+                f.store(f.binary(op, value, f.load(tile.vector, place, align)), place, align)
+
+        def put() -> None:
+            for value, place in zip(out, places):
+                f.store(value, place, align)
+
+        f.either(f.param("accumulate"), add, put)
