@@ -55,13 +55,13 @@ _HELD = _held()
 def bind(trace: Trace, tensor: Tensor) -> int:
     """Make the tensor a slot of ``trace`` and return the slot. The slow path of recording: fast
     functions call it only when ``tensor._trace is not trace``."""
+    if tensor._trace is trace:
+        return tensor._slot
     extra = tensor._extra
     if trace.scope is not None and trace.scope.is_foreign(tensor):
         return trace.scope.capture(tensor)  # type: ignore[no-any-return]
     if extra is not None and extra.base is not None:
         return _bind_view(trace, tensor, extra, extra.base)
-    if tensor._trace is trace:
-        return tensor._slot
     if extra is not None and extra.exported is not None:
         return _bind_exported(trace, tensor, extra)
     _enter(trace, tensor, extra)
@@ -136,18 +136,42 @@ def _bind_view(
     if leaf:
         trace.leaves[meta.slot] = tensor
     meta.strides, meta.offset, meta.chain = old.strides, old.offset, old.chain
+    if meta.root is None:
+        base._meta.shown_by(meta)
     trace.tensors.append(tensor)
     tensor._slot, tensor._meta, tensor._buffer = meta.slot, meta, None
     extra.trace, extra.seen, extra.shown = trace, version, base_slot
-    _note_alias(base, meta.value)
+    _settle(tensor, base, trace)
     return meta.slot
+
+
+def _settle(view: Tensor, base: Tensor, trace: Trace) -> None:
+    """Put a view that was just made into its trace, if a write to its base will find it there."""
+    if base._trace is trace and view._meta.root is base._meta:
+        view._trace = trace
+    else:
+        view._trace = None
+        _note_alias(base, view._meta.value)
+
+
+def loosen(tensor: Tensor) -> None:
+    """Let every view of the tensor in its trace be looked at again before it is used."""
+    trace = tensor._trace
+    if trace is None:
+        return
+    for meta in tensor._meta.views:
+        view = trace.tensors[meta.slot] if meta.slot < len(trace.tensors) else None
+        if view is not None:
+            extra = view._extra
+            if extra is not None and extra.base is tensor:
+                view._trace = None
 
 
 def _note_alias(base: Tensor, value: Value) -> None:
     """Remember that ``value`` shows the memory of ``base``, until that is written to."""
-    aliases = base._ensure_extra().aliases
-    if value not in aliases:
-        aliases.append(value)
+    extra = base._ensure_extra()
+    if value not in extra.aliases:
+        extra.aliases += (value,)
 
 
 @exclusive
@@ -244,21 +268,19 @@ def describe_view(meta: Meta, source: Meta, chain: Chain | None) -> bool:
 
 def make_view(result: Tensor, source: Tensor, meta: Meta, multi: bool = False) -> None:
     """Turn a freshly recorded handle into a view of ``source``."""
-    extra = result._ensure_extra()
-    source_extra = source._ensure_extra()
-    if source_extra.base is not None:
-        extra.base = source_extra.base
-        extra.chain = source_extra.chain + (meta.chain or ())
-        extra.multi = multi or source_extra.multi
-    else:
-        extra.base = source
-        extra.chain = meta.chain or ()
-        extra.multi = multi
-    base_extra = extra.base._ensure_extra()
-    extra.seen = base_extra.version
-    base_extra.aliases.append(meta.value)
-    extra.trace = result._trace
-    result._trace = None
+    extra = result._extra = Extra()
+    source_extra = source._extra
+    base, chain = source, meta.chain or ()
+    if source_extra is not None and source_extra.base is not None:
+        base, chain = source_extra.base, source_extra.chain + chain
+        multi = multi or source_extra.multi
+    extra.base, extra.chain, extra.multi = base, chain, multi
+    base_extra = base._extra
+    if base_extra is not None:
+        extra.seen = base_extra.version
+    trace = extra.trace = result._trace
+    assert trace is not None
+    _settle(result, base, trace)
 
 
 def check_inplace(tensor: Tensor, name: str, args: Sequence[Any] = ()) -> None:
@@ -388,10 +410,11 @@ def repoint(trace: Trace, tensor: Tensor, meta: Meta) -> None:
         tensor._buffer.overwritten += 1
         tensor._buffer = None
     if tensor._trace is trace:
+        loosen(tensor)
         trace.tensors[tensor._slot] = None
     meta.strides, meta.offset = tensor._meta.strides, tensor._meta.offset
     extra.version += 1
-    extra.aliases = []
+    extra.aliases = ()
     extra.history = None
     tensor._trace, tensor._slot, tensor._meta = trace, meta.slot, meta
     trace.tensors.append(tensor)
@@ -406,7 +429,9 @@ def _overwritten(
     itself have read it: PyTorch keeps the old value of what an in-place operation changes, but not
     of other operands in the same memory (``shared``: the tensor is its own operand)."""
     extra = tensor._extra
-    aliases = extra.aliases if extra is not None else []
+    aliases = [m.value for m in tensor._meta.views]
+    if extra is not None:
+        aliases += extra.aliases
     return (
         *((v, None) for v in aliases if v not in own),
         *((v, None if shared else by) for v in own),

@@ -13,7 +13,7 @@ from ..core.dtypes import BY_NAME
 from ..core.errors import located
 from ..ops.function import FUNCTIONS, Function, listeners
 from .alias import realise
-from .forms import binary, general, unary
+from .forms import binary, general, swapped, unary
 from .indexing import make_getitem, make_setitem
 from .inplace import inplace
 from .methods import Methods, cast_method
@@ -73,7 +73,7 @@ def _operator(
     if name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"):
         return inplace(function)
     if name.startswith("__r") and name not in ("__round__", "__rshift__", "__repr__"):
-        return binary(function, recorded, swapped=True)[0]
+        return swapped(function, recorded)
     return operator
 
 

@@ -27,7 +27,7 @@ from .alias import bind
 from .record import after_record, distinct, result
 from .rng import Generator
 from .tensor import Tensor
-from .trace import LeafKey, Trace, bind_leaf, guard, local, transition, trie
+from .trace import LeafKey, Trace, bind_leaf, enter, guard, local, transition, trie
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ class _Saved:
         self.place = (tensor._trace, tensor._slot, tensor._meta, tensor._buffer)
         extra = tensor._extra
         self.trace = None if extra is None else extra.trace
-        self.aliases = 0 if extra is None else len(extra.aliases)
+        self.aliases = () if extra is None else extra.aliases
         self.grad = None if extra is None else extra.grad
 
     def restore(self) -> bool:
@@ -54,7 +54,7 @@ class _Saved:
         if extra is None:
             return False
         extra.trace = self.trace
-        del extra.aliases[self.aliases :]
+        extra.aliases = self.aliases
         changed = extra.grad is not self.grad
         extra.grad = self.grad
         return changed
@@ -190,7 +190,7 @@ def trace_function(
     local.grad = mode if grad is None else grad
     trace = Trace(trie.roots[local.grad])
     scope = trace.scope = Scope(name, trace, outer)
-    local.trace = trace
+    enter(trace)
     try:
         transition(trace, (_ENTRY,), _ENTRY, lambda: ())
         arguments = [
@@ -201,7 +201,8 @@ def trace_function(
         traced = Traced(scope, results)
         hooked = bool(trace.boundaries)
     finally:
-        local.trace, local.grad = outer, mode
+        enter(outer)
+        local.grad = mode
         stale = scope.close()
         trace.closed = True
         trace.tensors, trace.inputs, trace.leaves, trace.boundaries = [], [], {}, {}

@@ -16,11 +16,19 @@ from typing import Any, TypeVar, cast
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+class NoTrace:
+    """Stands where there is no trace that fast paths may record into; no tensor is in it."""
+
+
 class Shared:
-    """``active`` once a second thread has recorded something."""
+    """``active`` once a second thread has recorded something. ``trace`` is the trace that fast
+    paths record into without further checks: that of the one thread that records."""
+
+    __slots__ = ("_threads", "active", "lock", "trace")
 
     def __init__(self) -> None:
         self.active = False
+        self.trace: Any = NoTrace()
         self.lock: Any = threading.RLock()
         self._threads = 0
 
@@ -29,6 +37,7 @@ class Shared:
         self._threads += 1
         if self._threads > 1:
             self.active = True
+            self.trace = NoTrace()
 
     def must_lock(self) -> bool:
         """Whether the calling thread does not hold the lock already."""
@@ -37,6 +46,7 @@ class Shared:
     def after_fork(self) -> None:
         """The child has one thread, and whoever held the lock is not in it."""
         self.active = False
+        self.trace = NoTrace()
         self.lock = threading.RLock()
         self._threads = 1
 

@@ -22,7 +22,7 @@ from ..runtime.executor import executor
 from ..runtime.program import Program
 from .exclusive import exclusive
 from .residuals import Forward, canonical, residual_values
-from .trace import State, Trace, local, trie
+from .trace import State, Trace, enter, local, trie
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -163,7 +163,7 @@ def close(trace: Trace) -> None:
     trace.leaves = {}
     trace.boundaries = {}
     trace.rng = {}
-    local.trace = Trace(trie.roots[local.grad])
+    enter(Trace(trie.roots[local.grad]))
     if trie.size > flags.trie_limit:
         trie.prune()
 

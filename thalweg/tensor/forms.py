@@ -16,23 +16,23 @@ from ..core.errors import located
 from ..ops.function import Function
 from .alias import bind, fit_inplace
 from .exclusive import shared
-from .flush import flush
 from .host import PASSIVE, run_host, with_options
 from .inplace import check_out, store_out
 from .parameter import Parameter
-from .record import codes, deliver, encode, miss, promote_numbers
+from .record import PROMOTABLE, codes, deliver, encode, miss, promote_numbers
 from .rng import default_generator, stream_for
 from .tensor import Tensor
-from .trace import local, scalar_leaf, trie
+from .trace import local
 
 _new = object.__new__
+_HANDLES = frozenset({Tensor, Parameter})
 
 
 def general(function: Function) -> Callable[..., Any]:
     """The recorded form of a function for any arguments."""
     code = next(codes)
-    parameters = function.signature.parameters
-    accepts_out = "out" in parameters
+    accepts_out = "out" in function.signature.parameters
+    promotable = function.name in PROMOTABLE or bool(function.operators)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if shared.active and shared.must_lock():
@@ -65,114 +65,109 @@ def general(function: Function) -> Callable[..., Any]:
         except TypeError as error:
             raise located(error) from None
         if found is None:
-            found, promoted = promote_numbers(function, code, trace, args, kwargs)
-            if promoted is not None:
-                return call(*promoted[0], **promoted[1])
-            found = found or miss(function, trace, tuple(key), args, kwargs)
+            if promotable:
+                promoted = promote_numbers(code, trace, args, kwargs)
+                if promoted is not None:
+                    return call(*promoted[0], **promoted[1])
+            found = miss(function, trace, tuple(key), args, kwargs)
         trace.state = found
         return deliver(function, trace, found, args, kwargs)
 
     call.__name__ = call.__qualname__ = function.name.rpartition(".")[2]
     call.__doc__ = function.impl.__doc__
     call.__wrapped__ = function.impl  # type: ignore[attr-defined]
+    call.code = code  # type: ignore[attr-defined]
     return call
 
 
-def unary(function: Function, other_form: Callable[..., Any]) -> Callable[..., Any]:
-    """The recorded form of ``f(x)``; further arguments take the general form."""
-    code = next(codes)
+def unary(function: Function, whole: Callable[..., Any]) -> Callable[..., Any]:
+    """The recorded form of ``f(x)``; what is not a plain hit takes the ``whole`` form."""
+    code = whole.code  # type: ignore[attr-defined]
 
     def call(input: Any, *args: Any, **kwargs: Any) -> Any:
-        if shared.active and shared.must_lock():
-            with shared.lock:
-                return call(input, *args, **kwargs)
-        trace = local.trace
+        trace = shared.trace
         try:
-            if input._trace is not trace:
-                bind(trace, input)
-            key = (code, input._slot)
+            if input._trace is trace and not args and not kwargs:
+                found = trace.state.next.get((code, input._meta))
+                if found is not None:
+                    meta = found.plain
+                    if meta is not None:
+                        trace.state = found
+                        tensor: Any = _new(Tensor)
+                        tensor._trace = trace
+                        tensor._meta = meta
+                        tensor._slot = meta.slot
+                        tensor._buffer = tensor._extra = None
+                        trace.tensors.append(tensor)
+                        return tensor
         except AttributeError:
-            return other_form(input, *args, **kwargs)
-        if args or kwargs:
-            return other_form(input, *args, **kwargs)
-        found = trace.state.next.get(key)
-        if found is None:
-            found = miss(function, trace, key, (input,), {})
-        trace.state = found
-        meta = found.meta
-        if meta is None:
-            return deliver(function, trace, found, (input,), {})
-        tensor: Tensor = _new(Tensor)
-        tensor._trace = trace
-        tensor._meta = meta
-        tensor._slot = slot = meta.slot
-        tensor._buffer = tensor._extra = None
-        trace.tensors.append(tensor)
-        if slot >= trace.limit:
-            flush()
-        return tensor
+            pass  # not a tensor: the whole form says so
+        return whole(input, *args, **kwargs)
 
-    return _named(call, function, other_form)
+    return _named(call, function, whole)
 
 
 def binary(
-    function: Function, other_form: Callable[..., Any], swapped: bool = False
+    function: Function, whole: Callable[..., Any]
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The recorded forms of ``f(x, y)``, y a tensor or a number: as an operator, and as a
-    function that also takes further arguments. ``swapped`` records f(y, x)."""
-    code = next(codes)
+    function that also takes further arguments."""
+    code = whole.code  # type: ignore[attr-defined]
 
     def operator(self: Any, other: Any) -> Any:
-        if shared.active and shared.must_lock():
-            with shared.lock:
-                return operator(self, other)
-        trace = local.trace
-        kind = other.__class__
-        if self._trace is not trace:
-            bind(trace, self)
-        if kind is Tensor or kind is Parameter:
-            if other._trace is not trace:
-                bind(trace, other)
-            key: tuple[Any, ...] = (code, self._slot, other._slot)
-            found = trace.state.next.get(key)
-        elif kind is float or kind is int:
-            key = (code, self._slot, other or repr(other), kind)
-            found = trace.state.next.get(key)
-            if found is None:
-                mark = (code, "number", self._slot)
-                state = trace.state
-                if mark not in state.next and other == other:
-                    state.next[mark] = trie.add(state, mark)
-                else:
-                    other = trace.tensors[scalar_leaf(trace, other)]
-                    key = (code, self._slot, other._slot)
-                    found = trace.state.next.get(key)
-        else:
-            if isinstance(other, np.ndarray):
-                other = Tensor._from_array(other.copy())
-            elif not isinstance(other, (Tensor, bool, complex, np.generic)):
-                return NotImplemented
-            return other_form(other, self) if swapped else other_form(self, other)
-        if found is None:
-            found = miss(function, trace, key, (other, self) if swapped else (self, other), {})
-        trace.state = found
-        tensor: Tensor = _new(Tensor)
-        tensor._trace = trace
-        tensor._meta = meta = found.meta
-        tensor._slot = slot = meta.slot  # type: ignore[union-attr]
-        tensor._buffer = tensor._extra = None
-        trace.tensors.append(tensor)
-        if slot >= trace.limit:
-            flush()
-        return tensor
+        trace = shared.trace
+        if self._trace is trace:
+            kind = type(other)
+            if kind is Tensor or kind is Parameter:
+                if other._trace is not trace:
+                    bind(trace, other)
+                found = trace.state.next.get((code, self._meta, other._meta))
+            elif kind is float:
+                found = trace.state.next.get((code, self._meta, float, other or repr(other)))
+            elif kind is int:
+                found = trace.state.next.get((code, self._meta, other))
+            else:
+                found = None
+            if found is not None:
+                meta = found.plain
+                if meta is not None:
+                    trace.state = found
+                    tensor: Any = _new(Tensor)
+                    tensor._trace = trace
+                    tensor._meta = meta
+                    tensor._slot = meta.slot
+                    tensor._buffer = tensor._extra = None
+                    trace.tensors.append(tensor)
+                    return tensor
+        other = operand(other)
+        return other if other is NotImplemented else whole(self, other)
 
     def call(input: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs or not isinstance(input, Tensor):
-            return other_form(input, other, *args, **kwargs)
+        if args or kwargs or type(input) not in _HANDLES:
+            return whole(input, other, *args, **kwargs)
         made = operator(input, other)
-        return other_form(input, other) if made is NotImplemented else made
+        return whole(input, other) if made is NotImplemented else made
 
-    return _named(operator, function, other_form), _named(call, function, other_form)
+    return _named(operator, function, whole), _named(call, function, whole)
+
+
+def swapped(function: Function, whole: Callable[..., Any]) -> Callable[..., Any]:
+    """The operator for ``other f self``: what Python calls when the left side is no tensor."""
+
+    def operator(self: Any, other: Any) -> Any:
+        other = operand(other)
+        return other if other is NotImplemented else whole(other, self)
+
+    return _named(operator, function, whole)
+
+
+def operand(other: Any) -> Any:
+    """The other side of an operator, or NotImplemented if tensors do not know it."""
+    if isinstance(other, (Tensor, float, int, complex, np.generic)):
+        return other
+    if isinstance(other, np.ndarray):
+        return Tensor._from_array(other.copy())
+    return NotImplemented
 
 
 def _named(

@@ -13,7 +13,7 @@ from ..ops.function import Function
 from .alias import assign, check_inplace, fit_inplace
 from .exclusive import exclusive
 from .overlap import check_overlap
-from .record import after_record, call_values, codes, distinct, encode, promote_numbers
+from .record import PROMOTABLE, after_record, call_values, codes, distinct, encode, promote_numbers
 from .rng import default_generator, stream_for
 from .tensor import Tensor
 from .trace import local
@@ -25,6 +25,7 @@ OVERLAPPING = {"masked_fill_", "index_put_", "index_fill_", "where_", "__setitem
 def inplace(function: Function) -> Callable[..., Tensor]:
     """``x.f_(...)``: the function's result becomes the value of ``x``."""
     code = next(codes)
+    promotable = function.name in PROMOTABLE
     name = function.method if function.method.startswith("__") else function.method + "_"
 
     @exclusive
@@ -50,8 +51,8 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             state = trace.state
             whole = tuple(key)
             extra = self._extra
-            if whole not in state.next and (extra is None or extra.base is None):
-                _, promoted = promote_numbers(function, code, trace, args, kwargs)
+            if promotable and whole not in state.next and (extra is None or extra.base is None):
+                promoted = promote_numbers(code, trace, args, kwargs)
                 if promoted is not None:
                     return call(self, *promoted[0], **promoted[1])
             used = 0

@@ -18,7 +18,7 @@ from ..ops.function import FUNCTIONS
 from ..ops.link import ops
 from ..runtime.buffer import Array, Buffer
 from . import autograd
-from .alias import bind, realise, repoint
+from .alias import bind, loosen, realise, repoint
 from .exclusive import exclusive
 from .forms import general
 from .size import Size
@@ -329,6 +329,7 @@ def set_leaf(tensor: Tensor, requires_grad: bool) -> None:
         return
     trace = local.trace
     slot = bind(trace, tensor)
+    loosen(tensor)
     value = tensor._meta.value
     op = ops.as_leaf if requires_grad else ops.stop_gradient
     state = transition(trace, ("requires_grad", slot, requires_grad), "", lambda: [op(value)])
@@ -339,6 +340,8 @@ def set_leaf(tensor: Tensor, requires_grad: bool) -> None:
     trace.tensors[slot] = None
     tensor._slot, tensor._meta, tensor._buffer = meta.slot, meta, None
     trace.tensors.append(tensor)
+    if extra is not None and extra.base is not None:
+        tensor._trace = None  # a write to its base would not find it
     if requires_grad:
         trace.leaves[meta.slot] = tensor
 
@@ -351,6 +354,7 @@ def replace(tensor: Tensor, source: Tensor) -> None:
     fresh = Tensor._from_buffer(buffer, LeafKey(kind, requires_grad, True))
     trace = local.trace
     if tensor._trace is trace:
+        loosen(tensor)
         trace.tensors[tensor._slot] = None
     if tensor._buffer is not None:
         tensor._buffer.overwritten += 1
@@ -373,6 +377,7 @@ def export(tensor: Tensor) -> Array:
         # A copy: the program's own array may stand for other values too.
         extra.exported = np.array(realise(tensor).get())
         tensor._buffer = Buffer(extra.exported)
+        loosen(tensor)
         tensor._trace = None
     return extra.exported
 

@@ -29,7 +29,6 @@ from .trace import Meta, State, Trace, guard, new_metas, scalar_leaf, trie
 
 _new = object.__new__
 codes = itertools.count(16)
-_TENSOR = "\0tensor"  # precedes a slot in a key, so that slots and integers differ
 _LIST = "\0list"
 _PLAIN = {int, type(None), str, DType, Device, type(Ellipsis)}
 _NUMBER = {float, bool, complex}
@@ -67,13 +66,13 @@ def after_record(trace: Trace) -> None:
 
 
 def encode(trace: Trace, value: Any, key: list[Any]) -> None:
-    """Append ``value`` to a trie key, binding tensors to the trace."""
+    """Append ``value`` to a trie key, binding tensors to the trace. A tensor is told by its Meta,
+    which no other slot of the trace shares."""
     kind = value.__class__
     if kind is Tensor or kind is Parameter:
         if value._trace is not trace:
             bind(trace, value)
-        key.append(_TENSOR)
-        key.append(value._slot)
+        key.append(value._meta)
     elif kind in _PLAIN:
         key.append(value)
     elif kind in _NUMBER:
@@ -87,8 +86,7 @@ def encode(trace: Trace, value: Any, key: list[Any]) -> None:
             encode(trace, item, key)
     elif isinstance(value, Tensor):
         bind(trace, value)
-        key.append(_TENSOR)
-        key.append(value._slot)
+        key.append(value._meta)
     elif isinstance(value, tuple):
         key.append(kind)
         for item in value:
@@ -181,6 +179,14 @@ def _build(
                     "one dimension spans across two contiguous subspaces). Use .reshape(...) "
                     "instead."
                 )
+            for meta, is_view in zip(found.metas, found.info):
+                if is_view:
+                    source._meta.shown_by(meta)
+        if found.meta is not None and not blocks and found.meta.slot < trie.limit:
+            if source is None or not found.info[0]:
+                found.plain = found.meta
+            else:
+                found.view = found.meta
     except Exception as error:
         raise located(error) from None
     trace.state.next[key] = found
@@ -253,29 +259,27 @@ def deliver(
 
 
 def promote_numbers(
-    function: Function, code: int, trace: Trace, args: Sequence[Any], kwargs: dict[str, Any]
-) -> tuple[State | None, tuple[list[Any], dict[str, Any]] | None]:
+    code: int, trace: Trace, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]] | None:
     """Turn numbers that vary between otherwise equal calls into arguments of the graph.
 
     The first call with a number specialises on it; when a second number arrives at the same state
     the call is repeated with 0-d arguments in place of all numbers, and from then on any number
-    takes that path.
+    takes that path. None where the call stays as it is.
     """
-    if function.name not in PROMOTABLE:
-        return None, None
     numbers = [a for a in (*args, *kwargs.values()) if a.__class__ in (float, int)]
     if not numbers:
-        return None, None
+        return None
     slots = tuple(a._slot for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
     mark = (code, "numbers", slots, len(numbers))
     state = trace.state
     if mark not in state.next:
         state.next[mark] = trie.add(state, mark)
-        return None, None
+        return None
 
     def promoted(value: Any) -> Any:
         if value.__class__ in (float, int):
             return trace.tensors[scalar_leaf(trace, value)]
         return value
 
-    return None, ([promoted(a) for a in args], {k: promoted(v) for k, v in kwargs.items()})
+    return [promoted(a) for a in args], {k: promoted(v) for k, v in kwargs.items()}

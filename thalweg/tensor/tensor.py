@@ -26,12 +26,12 @@ class Extra:
     """What most tensors never need: gradients, aliasing, hooks.
 
     ``base`` is the tensor whose storage a view shows through ``chain``; ``seen`` is the base's
-    ``version`` and ``shown`` its slot when the view was last derived; ``multi`` marks views that
-    came several at once, ``stale`` those of them whose base was written to since (autograd refuses
-    them). ``exported``
-    is a NumPy array that shares this tensor's memory as far as the user can tell. ``untracked``
-    marks aliases made by ``.data``, whose writes autograd does not count; ``silent`` is the number
-    of such writes.
+    ``version`` and ``shown`` its slot when the view was last derived; ``trace`` is where that was;
+    ``multi`` marks views that came several at once, ``stale`` those of them whose base was written
+    to since (autograd refuses them). ``aliases`` are values that show this tensor's memory, besides
+    what its Meta tells. ``exported`` is a NumPy array that shares this tensor's memory as far as
+    the user can tell. ``untracked`` marks aliases made by ``.data``, whose writes autograd does not
+    count; ``silent`` is the number of such writes.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class Extra:
         self.silent = 0
         self.shown = -1
         self.function: Any = None
-        self.aliases: list[Any] = []
+        self.aliases: tuple[Any, ...] = ()
 
 
 _leaf_metas: dict[LeafKey, Meta] = {}

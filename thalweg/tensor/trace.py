@@ -10,8 +10,9 @@ recorded in it; ``trace.tensors[i]`` is the handle that shows it (None once the 
 Invariants
 - everything a state holds depends only on the path to it, never on data;
 - a tensor is *pending* iff its ``_buffer`` is None, and then ``tensors[_slot]`` is that tensor;
-- a view never has ``_trace`` set, so every use of it goes through `bind`, which checks whether
-  its base was written to.
+- a view has ``_trace`` set only while it was made in that trace from a tensor of it that was not
+  written to since (`alias.loosen` sees to that); any other use of a view goes through `bind`, which
+  compares versions and derives it anew.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ..ops.link import ops
 from ..ops.movement import contiguous_strides
 from ..passes.autodiff import requires_grad
 from ..runtime.buffer import Buffer
-from .exclusive import shared
+from .exclusive import NoTrace, shared
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -89,17 +90,21 @@ class LeafKey:
         return meta
 
 
+_NO_VIEWS: list[Any] = []
+
+
 class Meta:
     """What is known of a slot without running anything; shared by every walk over the path.
 
     ``is_leaf`` is autograd's notion: no recorded history. ``strides`` (elements; None: row-major)
-    and ``chain`` (the view ops from the base) describe views. ``name`` names the recorded
-    function, for ``grad_fn`` and messages.
+    and ``chain`` (the view ops from the viewed tensor) describe views. ``name`` names the recorded
+    function, for ``grad_fn`` and messages. ``root`` is the Meta of the tensor at the far end of
+    all views on the path, ``views`` are those of the views of a tensor.
     """
 
     __slots__ = (
-        "chain", "dtype", "is_leaf", "leaf_key", "name", "offset", "requires_grad", "shape",
-        "slot", "strides", "value",
+        "chain", "dtype", "is_leaf", "leaf_key", "name", "offset", "requires_grad", "root", "shape",
+        "slot", "strides", "value", "views",
     )  # fmt: skip
 
     def __init__(self, value: Value, slot: int, grad: bool, is_leaf: bool, name: str = "") -> None:
@@ -114,6 +119,15 @@ class Meta:
         self.offset = 0
         self.chain: Chain | None = None
         self.leaf_key: LeafKey | None = None
+        self.root: Meta | None = None
+        self.views: list[Meta] = _NO_VIEWS
+
+    def shown_by(self, view: Meta) -> None:
+        """Note that ``view`` is a view of what this describes."""
+        root = view.root = self.root or self
+        if root.views is _NO_VIEWS:
+            root.views = []
+        root.views.append(view)
 
     @property
     def device(self) -> Device:
@@ -134,12 +148,14 @@ class Meta:
 
 
 class State:
-    """A node of the trie. ``metas`` are the slots its transition added; ``info`` is what the
-    transition's recorder wants to remember; ``plans`` are the programs of flushes here."""
+    """A node of the trie. ``metas`` are the slots its transition added (``meta`` if it is one);
+    ``info`` is what the transition's recorder wants to remember; ``plans`` are the programs of
+    flushes here. ``plain`` is set where a handle of that Meta is all that a hit has to deliver,
+    ``view`` where it has to be made a view of the first operand besides."""
 
     __slots__ = (
-        "freed", "info", "key", "meta", "metas", "next", "overwritten", "parent", "plans", "random",
-        "used",
+        "freed", "info", "key", "meta", "metas", "next", "overwritten", "parent", "plain", "plans",
+        "random", "used", "view",
     )  # fmt: skip
 
     def __init__(self, parent: State | None, key: Hashable) -> None:
@@ -148,6 +164,8 @@ class State:
         self.next: dict[Any, State] = {}
         self.metas: tuple[Meta, ...] = ()
         self.meta: Meta | None = None
+        self.plain: Meta | None = None
+        self.view: Meta | None = None
         self.info: Any = None
         self.plans: dict[tuple[int, ...], Any] = {}
         self.overwritten: tuple[tuple[Value, Value | None], ...] = ()
@@ -192,6 +210,8 @@ class Trie:
         self.roots = {True: State(None, "grad"), False: State(None, "no_grad")}
         self.size = 0
         self.clock = 0
+        # Fast paths do not look at the length limit: states beyond this one are not for them.
+        self.limit = flags.trace_limit
         self.lock = threading.Lock()
 
     def add(self, parent: State, key: Hashable) -> State:
@@ -264,6 +284,16 @@ class Local(threading.local):
 
 
 local = Local()
+
+
+def enter(trace: Trace) -> None:
+    """Make ``trace`` the one that the current thread records into."""
+    local.trace = trace
+    if not shared.active:
+        shared.trace = trace if trace.limit == trie.limit else NoTrace()
+
+
+enter(local.trace)
 os.register_at_fork(after_in_child=shared.after_fork)
 
 
