@@ -189,7 +189,9 @@ def _check_loop(loop: For, names: _Names, where: str) -> None:
 
 
 def _check_independence(loop: For, names: _Names, where: str) -> None:
-    """Iterations share registers from outside the loop by accumulating into them, no other way.
+    """Iterations share registers from outside the loop by accumulating into them. An array of
+    registers may also be assigned, each iteration its own elements: an index must depend on the
+    loop's variable.
 
     Names are unique within a scope, so a name known outside is not declared again inside.
     Buffers are a matter of indices: `loop_interp` watches them as it runs.
@@ -197,7 +199,7 @@ def _check_independence(loop: For, names: _Names, where: str) -> None:
     outer = {name for name, declared in names.items() if isinstance(declared, Alloc)}
     sums: dict[str, str] = {}
     for stmt in walk(loop.body):
-        if isinstance(stmt, Assign) and stmt.name in outer:
+        if isinstance(stmt, Assign) and stmt.name in outer and not _own_element(stmt, loop):
             _fail(where, f"iterations of a {loop.kind} loop cannot assign to {stmt.name!r}")
         if not isinstance(stmt, Accumulate) or stmt.target not in outer:
             continue
@@ -208,6 +210,14 @@ def _check_independence(loop: For, names: _Names, where: str) -> None:
             for inner in walk_expr(expr):
                 if isinstance(inner, Local) and inner.name in sums:
                     _fail(where, f"{inner.name!r} is read in the loop which accumulates it")
+
+
+def _own_element(stmt: Assign, loop: For) -> bool:
+    return any(
+        isinstance(inner, Var) and inner.name == loop.var
+        for position in stmt.index
+        for inner in walk_expr(position)
+    )
 
 
 def _check_expr(expr: Expr, names: _Names, where: str) -> None:

@@ -32,6 +32,7 @@ Meaning, where it is not obvious:
 - Iterations of a `parallel` or `vector` loop may run in any order, or at once: none may write an
   element which another one reads or writes. The exception is `Accumulate`: many iterations may
   accumulate into one element with one operation if none of them reads or writes it otherwise.
+  This holds for registers from outside the loop as well; those of an array may be assigned.
   The grouping of such a sum belongs to the kernel and its target, never to the timing of threads.
 - Both arms of `select` are evaluated, so their loads must be in bounds; `if` guards a load.
 - Arithmetic on float16 and bfloat16 is carried out in float32 and rounded where a value comes to

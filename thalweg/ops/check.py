@@ -12,7 +12,7 @@ from ..core.errors import ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import B, Signature, Split
 from ..ir.types import TensorType
-from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
+from .contract import Array, Declined, Grads, Host, Primitive, Sample, all_broadcast, primitive
 from .families import batch_up
 from .link import ops
 from .movement import ANY_PARTIAL, reducible
@@ -27,7 +27,7 @@ class Check(Primitive):
     inputs = 2
     index = "..., -> ..."
     onnx = Declined("ONNX has no assertion")
-    lower: Any = Declined("raises: runs on the host")
+    lower: Any = Host("raises an error with the line of the user's code")
     fixed_data = "a false condition raises"
     sbp_incomplete = Declined("the condition is always held whole, so that every rank agrees")
 

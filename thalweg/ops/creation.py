@@ -16,6 +16,7 @@ from .contract import (
     Array,
     Attrs,
     Declined,
+    Host,
     Primitive,
     Rank,
     Sample,
@@ -24,6 +25,8 @@ from .contract import (
     primitive,
 )  # fmt: skip
 from .families import expand_front
+from .pointwise import loops
+from .positions import constant_of
 
 Shape = tuple[int, ...]
 
@@ -57,10 +60,13 @@ class Full(Creation):
     name = "full"
     index = "-> ..."
     onnx = "ConstantOfShape"
-    lower: Any = Declined("a constant: folded into its consumers")
+    indexed = True
 
     def reference(self, shape: Shape, value: Any, dtype: DType) -> Array:
         return np.full(shape, value, dtype.np)
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        return constant_of(node.attrs["value"], node.types[0].dtype)
 
     def samples(self) -> Iterator[Sample]:
         for shape in [(), (2, 3), (0,)]:
@@ -86,7 +92,7 @@ class Iota(Creation):
     name = "iota"
     index = "-> ..."
     onnx = "Range"
-    lower: Any = Declined("an index: folded into its consumers")
+    indexed = True
 
     def infer(self, shape: Shape, dtype: DType, **attrs: Any) -> TensorType:
         if not 0 <= attrs["dim"] < len(shape):
@@ -100,6 +106,11 @@ class Iota(Creation):
         return np.broadcast_to(
             ramp.reshape([-1 if i == dim else 1 for i in range(len(shape))]), shape
         )
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        at = index[node.attrs["dim"]] + node.attrs.get("start", 0)
+        dtype = node.types[0].dtype
+        return at if dtype is int64 else loops.Cast(at, dtype)
 
     def samples(self) -> Iterator[Sample]:
         for shape, dim in [((4,), 0), ((2, 3), 1), ((2, 3), 0), ((0,), 0)]:
@@ -122,7 +133,7 @@ class Table(Creation):
     name = "table"
     index = "-> a"
     onnx = "Constant"
-    lower: Any = Declined("a constant buffer, loaded by its consumers")
+    lower: Any = Host("made once: it has no operands, so every run gives the same buffer")
 
     def infer(self, values: tuple[Any, ...], dtype: DType) -> TensorType:  # type: ignore[override]
         return TensorType((len(values),), dtype)

@@ -39,6 +39,8 @@ from .kernels import kernel_from
 from .link import ops
 from .movement import reducible
 from .named import public
+from .pointwise import loops
+from .positions import clamped, constant_of, within
 from .slicing import movement_partials
 
 Window = tuple[int, int, int]
@@ -149,6 +151,7 @@ class Take(Indexed):
     """x at the given positions: result ``[batch..., I..., rest...]``."""
 
     name = "take"
+    indexed = True
     onnx = "GatherND"
 
     def infer(
@@ -176,6 +179,32 @@ class Take(Indexed):
         if mine is None:
             return result
         return np.where(_spread_mask(mine, result), result, np.zeros((), x.dtype))
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        """Positions are clamped, so that wrong ones, which `passes.guard_positions` reports
+        once the program has run, do no harm until then."""
+        batch, k, ndim, _ = self.index_dims(node)
+        x = node.inputs[0]
+        window: Window | None = node.attrs.get("window")
+        zero = constant_of(0, x.dtype)
+        if 0 in x.shape:
+            return zero
+        lead, rest = tuple(index[:ndim]), tuple(index[ndim:])
+        found: list[Any] = []
+        mine: Any = None
+        for j in range(k):
+            at, extent = loads[1 + j](lead), x.shape[batch + j]
+            at = at if at.dtype is int64 else loops.Cast(at, int64)
+            cut = window if window and window[0] == j else None
+            size = cut[2] if cut else extent
+            if node.attrs.get("wrap"):
+                at = loops.Select(at < 0, at + size, at)
+            if cut:
+                at = at - cut[1]
+                mine = within(at, 0, extent)
+            found.append(clamped(at, extent))
+        element = loads[0]((*lead[:batch], *found, *rest))
+        return element if mine is None else loops.Select(mine, element, zero)
 
     def samples(self) -> Iterator[Sample]:
         rng = np.random.default_rng(13)

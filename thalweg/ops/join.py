@@ -19,7 +19,9 @@ from .families import batch_up
 from .function import Call, function
 from .link import ops
 from .named import public
-from .slicing import movement_partials
+from .pointwise import loops
+from .positions import clamped
+from .slicing import movement_partials, replaced
 
 Tensors = Sequence[Value]
 
@@ -30,9 +32,9 @@ class Concat(Primitive):
 
     name = "concat"
     inputs = None
+    indexed = True
     index: ClassVar[Any] = Declined("pieces of one dimension; not a contraction")
     onnx = "Concat"
-    lower: Any = Declined("one copy per operand into one buffer: a kernel template")
 
     def infer(self, *operands: TensorType, dim: int) -> TensorType:
         if not operands or not 0 <= dim < operands[0].ndim:
@@ -64,6 +66,20 @@ class Concat(Primitive):
             yield Sample(tuple(rng.normal(size=s) for s in shapes), {"dim": dim})
         bad = (np.zeros((2, 3)), np.zeros((2, 4)))
         yield Sample(bad, {"dim": 0}, error=(RuntimeError, "must match except in dimension 0"))
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        dim = node.attrs["dim"]
+        at, stop = index[dim], node.types[0].shape[dim]
+        found: Any = None
+        for k in reversed(range(len(node.inputs))):
+            extent = node.inputs[k].shape[dim]
+            stop -= extent
+            if not extent:
+                continue
+            place = at - stop if found is None and not stop else clamped(at - stop, extent)
+            element = loads[k](replaced(tuple(index), dim, place))
+            found = element if found is None else loops.Select(at < stop + extent, element, found)
+        return found
 
     def vjp(self, node: Node, g: Value) -> Grads:
         dim = node.attrs["dim"]

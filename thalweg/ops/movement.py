@@ -30,6 +30,7 @@ from .contract import (
 )
 from .families import signature
 from .link import ops
+from .positions import number, ravel, unravel
 
 Shape = tuple[int, ...]
 ANY_PARTIAL = tuple(Partial(op) for op in ("sum", "max", "min", "prod"))
@@ -70,6 +71,7 @@ class View(Primitive):
     """A movement whose result may share its operand's storage."""
 
     view = True
+    indexed = True
 
     def strides(self, shape: Shape, strides: Shape, /, **attrs: Any) -> Shape | None:
         """Element strides of the alias of an operand of ``shape`` and ``strides``; None if the
@@ -98,7 +100,6 @@ class Reshape(View):
         ((2, 2, 3), {"shape": (4, 3, 1)}), ((6, 4), {"shape": (2, 3, 4)}),
         fails=[((3, 4), {"shape": (5, 2)}, "is invalid for input of size 12")],
     )  # fmt: skip
-    lower: Any = Declined("a view: folded into the index maps of its consumers")
 
     def infer(self, x: TensorType, shape: Shape) -> TensorType:
         result = x.with_shape(shape)
@@ -108,6 +109,9 @@ class Reshape(View):
 
     def reference(self, x: Array, shape: Shape) -> Array:
         return x.reshape(shape)
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        return loads[0](unravel(ravel(index, node.types[0].shape), node.inputs[0].shape))
 
     def vjp(self, node: Node, g: Value) -> Grads:
         return (ops.reshape(g, shape=node.inputs[0].shape),)
@@ -210,7 +214,6 @@ class Permute(View):
         ((0, 2), {"dims": (1, 0)}), ((5,), {"dims": (0,)}),
         fails=[((3, 4), {"dims": (1, 1)}, "a permutation of 2 dimensions")],
     )  # fmt: skip
-    lower: Any = Declined("a view: folded into the index maps of its consumers")
 
     def infer(self, x: TensorType, dims: Shape) -> TensorType:
         if sorted(dims) != list(range(x.ndim)):
@@ -221,6 +224,9 @@ class Permute(View):
 
     def reference(self, x: Array, dims: Shape) -> Array:
         return x.transpose(dims)
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        return loads[0](tuple(index[i] for i in _inverse(node.attrs["dims"])))
 
     def vjp(self, node: Node, g: Value) -> Grads:
         return (ops.permute(g, dims=_inverse(node.attrs["dims"])),)
@@ -257,7 +263,6 @@ class Expand(View):
         ((1,), {"shape": (0,)}), ((2, 1, 3), {"shape": (2, 5, 3)}),
         fails=[((3, 2), {"shape": (3, 4)}, "cannot expand [3, 2]")],
     )  # fmt: skip
-    lower: Any = Declined("a view: folded into the index maps of its consumers")
 
     def infer(self, x: TensorType, shape: Shape) -> TensorType:
         if len(shape) != x.ndim or any(n not in (1, m) for n, m in zip(x.shape, shape)):
@@ -266,6 +271,10 @@ class Expand(View):
 
     def reference(self, x: Array, shape: Shape) -> Array:
         return np.broadcast_to(x, shape)
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        shape = node.inputs[0].shape
+        return loads[0](tuple(number(0) if n == 1 else i for i, n in zip(index, shape)))
 
     def vjp(self, node: Node, g: Value) -> Grads:
         x = node.inputs[0]

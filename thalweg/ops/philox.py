@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import int64, uint32
+from ..core.dtypes import int64, uint32, uint64
 from ..core.errors import ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import Signature, Split
@@ -31,6 +31,8 @@ from .contract import (
 )  # fmt: skip
 from .families import expand_front
 from .link import ops
+from .pointwise import loops
+from .positions import number, ravel
 
 Shape = tuple[int, ...]
 Window = tuple[Shape, Shape]  # where a part begins in the whole, and the shape of the whole
@@ -68,6 +70,25 @@ def _blocks(seed: int, first: int, count: int) -> Array:
     return result
 
 
+def _lowered_rounds(block: Any, seed: Any) -> tuple[Any, Any, Any, Any]:
+    """`philox_4x32` of one block in expressions; every word is held in uint64."""
+
+    def number(value: int) -> Any:
+        return loops.Const(int(value), uint64)
+
+    low, half = number(int(_LOW)), number(32)
+    x0, x1 = block & low, loops.Binary("shr", block, half)
+    x2 = x3 = number(0)
+    k0, k1 = seed & low, loops.Binary("shr", seed, half)
+    for _ in range(10):
+        high_low, other = x0 * number(int(_MULTIPLIERS[0])), x2 * number(int(_MULTIPLIERS[1]))
+        x0 = loops.Binary("xor", loops.Binary("xor", loops.Binary("shr", other, half), x1), k0)
+        x2 = loops.Binary("xor", loops.Binary("xor", loops.Binary("shr", high_low, half), x3), k1)
+        x1, x3 = other & low, high_low & low
+        k0, k1 = (k0 + number(_KEY_STEPS[0])) & low, (k1 + number(_KEY_STEPS[1])) & low
+    return x0, x1, x2, x3
+
+
 @primitive
 class PhiloxBits(Primitive):
     """Uniform 32-bit words; the operand is (seed, counter) as int64[2]."""
@@ -75,9 +96,9 @@ class PhiloxBits(Primitive):
     name = "philox_bits"
     differentiable = False
     random = True
+    indexed = True
     index = Declined("a function of positions, not of an indexed operand")
     vjp = Declined("random bits depend on no differentiable operand")
-    lower: Any = Declined("integer arithmetic on positions, folded into consumers by the backend")
     onnx = Declined("ONNX random operators do not promise any particular numbers")
 
     def infer(
@@ -104,6 +125,19 @@ class PhiloxBits(Primitive):
             at = at * extent + position + start
         low, high = int(at.min()) // 4, int(at.max()) // 4 + 1
         return _blocks(seed, first + low, high - low).reshape(-1)[at - 4 * low]
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        starts, whole = node.attrs.get("window") or ((0,) * len(index), node.attrs["shape"])
+        flat = ravel([at + start for at, start in zip(index, starts)], whole)
+        seed, first = (loops.Cast(loads[0]((number(k),)), uint64) for k in range(2))
+        offset = loops.Const(node.attrs.get("offset", 0) % (1 << 64), uint64)
+        # Shifts and masks, not // and %: those would ask lowering to cut its loops by four.
+        block = first + offset + loops.Cast(loops.Binary("shr", flat, number(2)), uint64)
+        words = _lowered_rounds(block, seed)
+        word, found = flat & 3, words[3]
+        for k in (2, 1, 0):
+            found = loops.Select(loops.Binary("eq", word, number(k)), words[k], found)
+        return loops.Cast(found, uint32)
 
     def samples(self) -> Iterator[Sample]:
         for shape, offset in [((5,), 0), ((3, 4), 2), ((), 7), ((0, 3), 0), ((2, 3, 5), 1 << 33)]:

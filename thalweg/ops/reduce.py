@@ -23,6 +23,7 @@ from .families import in_float32
 from .kernels import kernel_from
 from .link import ops
 from .named import public
+from .pointwise import loops
 
 Dims = tuple[int, ...]
 
@@ -63,7 +64,13 @@ class Reduction(Primitive):
     index: ClassVar[Any] = "...k -> ..."
     combine: ClassVar[str] = "sum"
     accepts: ClassVar[tuple[str, ...]] = ("int", "float", "complex")
-    lower: Any = Declined("lowered together with its fused producers by the native backend")
+
+    def lower(self, dtype: DType) -> Any:
+        """The identity of the operation, from which an accumulation in ``dtype`` starts."""
+        start: Any = {"add": 0, "mul": 1}.get(self.reduces)
+        if start is None:
+            start = lowest(dtype) if self.reduces == "max" else highest(dtype)
+        return loops.Const(start, dtype)
 
     def infer(self, x: TensorType, dims: Dims) -> TensorType:
         if list(dims) != sorted(set(dims)) or any(not 0 <= d < x.ndim for d in dims):
@@ -111,6 +118,7 @@ class ReduceSum(Reduction):
     """Sum. Integers are summed in their own dtype; halves in float32."""
 
     name = "reduce_sum"
+    reduces = "add"
     onnx = "ReduceSum"
     samples = staticmethod(reduction_samples)
 
@@ -126,6 +134,7 @@ class ReduceProd(Reduction):
     """Product; halves in float32."""
 
     name = "reduce_prod"
+    reduces = "mul"
     combine = "prod"
     onnx = "ReduceProd"
 
@@ -195,6 +204,7 @@ class ReduceMax(Extremum):
     """Maximum; `any` for bools."""
 
     name = "reduce_max"
+    reduces = "max"
     combine = "max"
     onnx = "ReduceMax"
 
@@ -207,6 +217,7 @@ class ReduceMin(Extremum):
     """Minimum; `all` for bools."""
 
     name = "reduce_min"
+    reduces = "min"
     combine = "min"
     onnx = "ReduceMin"
 

@@ -27,6 +27,8 @@ from .contract import (
 from .families import batch_up
 from .link import ops
 from .movement import ANY_PARTIAL, Shape, View, arange_samples, pass_partial, reducible
+from .pointwise import loops
+from .positions import all_of, clamped, constant_of, number, within
 
 
 def slice_extent(start: int, stop: int, step: int) -> int:
@@ -104,7 +106,6 @@ class Slice(View):
     name = "slice"
     index = Declined("an affine map of positions; not a contraction")
     onnx = "Slice"
-    lower: Any = Declined("a view: folded into the index maps of its consumers")
 
     def samples(self) -> Iterator[Sample]:
         yield from arange_samples(
@@ -124,6 +125,10 @@ class Slice(View):
 
     def reference(self, x: Array, **attrs: Any) -> Array:
         return np.asarray(x[region(attrs)])
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        starts, steps = node.attrs["starts"], node.attrs["steps"]
+        return loads[0](tuple(i * step + a for i, a, step in zip(index, starts, steps)))
 
     def vjp(self, node: Node, g: Value) -> Grads:
         zeros = constant(0, g.dtype, node.inputs[0].shape)
@@ -161,10 +166,10 @@ class SliceUpdate(Primitive):
     """The first operand with the elements of a slice of it replaced by the second."""
 
     name = "slice_update"
+    indexed = True
     inputs = 2
     index = Declined("an affine map of positions; not a contraction")
     onnx = Declined("exported as ScatterND over the slice's positions")
-    lower: Any = Declined("two copies into one buffer: a kernel template, in place where possible")
 
     def infer(
         self, x: TensorType, new: TensorType, starts: Shape, stops: Shape, steps: Shape
@@ -194,6 +199,14 @@ class SliceUpdate(Primitive):
             yield Sample((x, -1.0 - part), attrs)
         bad = {"starts": (0,), "stops": (2,), "steps": (1,)}
         yield Sample((np.zeros(4), np.zeros(3)), bad, error=(RuntimeError, "expected new elements"))
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        part = node.inputs[1].shape
+        if 0 in part or not part:
+            return loads[1](()) if not part else loads[0](index)
+        starts, steps = node.attrs["starts"], node.attrs["steps"]
+        inside, at = zip(*map(_source, index, starts, part, steps))
+        return loops.Select(all_of(inside), loads[1](at), loads[0](index))
 
     def vjp(self, node: Node, g: Value) -> Grads:
         zeros = constant(0, g.dtype, node.inputs[1].shape)
@@ -232,9 +245,9 @@ class Pad(Primitive):
     """``value`` put before (``low``), after (``high``) and between (``interior``) elements."""
 
     name = "pad"
+    indexed = True
     index = Declined("an affine map of positions; not a contraction")
     onnx = "Pad"
-    lower: Any = Declined("a guarded load folded into its consumers")
 
     def infer(
         self, x: TensorType, low: Shape, high: Shape, interior: Shape, value: Any
@@ -269,6 +282,17 @@ class Pad(Primitive):
             ((), attrs((), (), ())),
         )()
         yield Sample((np.zeros(3),), attrs((-1,), (0,), (0,)), error=(RuntimeError, "non-negative"))
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        x = node.inputs[0]
+        value = constant_of(node.attrs["value"], x.dtype)
+        if not x.shape:
+            return loads[0](())
+        if 0 in x.shape:
+            return value
+        steps = tuple(k + 1 for k in node.attrs["interior"])
+        inside, at = zip(*map(_source, index, node.attrs["low"], x.shape, steps))
+        return loops.Select(all_of(inside), loads[0](at), value)
 
     def vjp(self, node: Node, g: Value) -> Grads:
         shape, steps = node.inputs[0].shape, tuple(k + 1 for k in node.attrs["interior"])
@@ -310,6 +334,17 @@ class Pad(Primitive):
         return (self(inputs[0], **widths, value=node.attrs["value"]),)
 
 
+def _source(at: Any, start: int, extent: int, step: int) -> tuple[Any, Any]:
+    """Whether position ``at`` holds one of ``extent`` elements that lie ``step`` apart from
+    ``start`` on, and which one (some element where it holds none)."""
+    inside = within(at, start, start + (extent - 1) * step + 1)
+    place = at - start
+    if step > 1:
+        inside = inside & loops.Binary("eq", place % step, number(0))
+        place = place // step
+    return inside, clamped(place, extent)
+
+
 def _padded(extent: int, low: int, high: int, interior: int) -> int:
     return low + extent + max(extent - 1, 0) * interior + high
 
@@ -336,6 +371,7 @@ class Flip(Primitive):
     """The order along ``dims`` reversed."""
 
     name = "flip"
+    indexed = True
     index = Declined("an affine map of positions; not a contraction")
     onnx = "Slice"
     samples = arange_samples(
@@ -343,7 +379,6 @@ class Flip(Primitive):
         ((0, 2), {"dims": (0,)}), ((5,), {"dims": (0,)}),
         fails=[((3, 4), {"dims": (1, 0)}, "expected sorted dimensions")],
     )  # fmt: skip
-    lower: Any = Declined("an index map folded into its consumers")
 
     def infer(self, x: TensorType, dims: Shape) -> TensorType:
         if list(dims) != sorted(set(dims)) or any(not 0 <= d < x.ndim for d in dims):
@@ -352,6 +387,12 @@ class Flip(Primitive):
 
     def reference(self, x: Array, dims: Shape) -> Array:
         return np.flip(x, dims)
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        dims, pairs = node.attrs["dims"], zip(index, node.types[0].shape)
+        return loads[0](
+            tuple(number(n - 1) - i if d in dims else i for d, (i, n) in enumerate(pairs))
+        )
 
     def vjp(self, node: Node, g: Value) -> Grads:
         return (ops.flip(g, **node.attrs),)

@@ -31,7 +31,6 @@ class Diagonal(View):
     name = "diagonal"
     index = "...ii -> ...i"
     onnx = Declined("exported as GatherND over the diagonal's positions")
-    lower: Any = Declined("a view: folded into the index maps of its consumers")
     samples = arange_samples(
         ((3, 4), {"offset": 0, "dim1": 0, "dim2": 1}),
         ((4, 3), {"offset": 1, "dim1": 0, "dim2": 1}),
@@ -53,6 +52,13 @@ class Diagonal(View):
 
     def reference(self, x: Array, offset: int, dim1: int, dim2: int) -> Array:
         return np.diagonal(x, offset, dim1, dim2)
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        offset, dim1, dim2 = (node.attrs[key] for key in ("offset", "dim1", "dim2"))
+        at = list(index[:-1])
+        for dim, by in sorted([(dim1, max(-offset, 0)), (dim2, max(offset, 0))]):
+            at.insert(dim, index[-1] + by)
+        return loads[0](tuple(at))
 
     def vjp(self, node: Node, g: Value) -> Grads:
         x, dim1, dim2 = node.inputs[0], node.attrs["dim1"], node.attrs["dim2"]
@@ -128,7 +134,6 @@ class Windows(View):
     name = "windows"
     index = Declined("an affine map of positions; not a contraction")
     onnx = Declined("exported as Gather over the windows' positions")
-    lower: Any = Declined("a view: folded into the index maps of its consumers")
 
     def samples(self) -> Iterator[Sample]:
         yield from arange_samples(
@@ -153,6 +158,10 @@ class Windows(View):
     def reference(self, x: Array, dim: int, size: int, step: int) -> Array:
         windows = np.lib.stride_tricks.sliding_window_view(x, size, dim)
         return windows[(slice(None),) * dim + (slice(None, None, step),)]
+
+    def lower(self, node: Node, loads: Any, index: Any) -> Any:
+        dim, step = node.attrs["dim"], node.attrs["step"]
+        return loads[0](replaced(tuple(index[:-1]), dim, index[dim] * step + index[-1]))
 
     def vjp(self, node: Node, g: Value) -> Grads:
         zeros = constant(0, g.dtype, node.inputs[0].shape)
