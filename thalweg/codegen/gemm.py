@@ -8,6 +8,7 @@ from .builder import Module
 from .gemm_driver import Driver
 from .gemm_plan import choose
 from .gemm_shape import Problem, analyse
+from .gemm_thin import MOST_ROWS, Thin, thin
 from .gemm_tile import Numbers
 from .target import Target
 from .templates import template
@@ -20,6 +21,12 @@ def gemm(call: AnchorCall, target: Target) -> NativeKernel:
     if 0 in call.shape:
         return NativeKernel("gemm_empty", Module().text(), ())
     numbers = Numbers.of(problem.a.dtype, target)
+    way = thin(problem, numbers)
+    if not way and problem.col.size <= MOST_ROWS and thin(problem.flipped(), numbers):
+        problem = problem.flipped()
+        way = thin(problem, numbers)
+    if way:
+        return Thin(call, problem, numbers, target, way).build(_name(problem))
     plan = choose(problem, numbers, target)
     return Driver(call, problem, plan, numbers, target).build(_name(problem))
 

@@ -49,12 +49,7 @@ class Driver(Operands):
                 self._combine(f)
             count = problem.outer_count * tiles
             launches.append(Launch("combine", count, -(-count // 16)))
-        operations = 2 * problem.outer_count * problem.row.size * problem.col.size * problem.depth
-        moved = sum(p.size * p.dtype.itemsize for p in self.call.params)
-        return NativeKernel(
-            name, self.module.text(), tuple(launches), tuple(self.workspaces),
-            flops=operations, bytes=moved,
-        )  # fmt: skip
+        return self._kernel(name, launches)
 
     def _chunk(self, units: int) -> int:
         """Units a call: tiny ones together."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall, Operand
-from ..runtime.native import Launch
+from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, literal
 from .gemm_pack import Pack
 from .gemm_plan import Plan
@@ -69,6 +69,15 @@ class Operands:
     def _workspace(self, size: int) -> int:
         self.workspaces.append(max(64, -(-size // 64) * 64))
         return len(self.call.params) + len(self.workspaces) - 1
+
+    def _kernel(self, name: str, launches: Sequence[Launch]) -> NativeKernel:
+        problem = self.problem
+        results = problem.outer_count * problem.row.size * problem.col.size
+        return NativeKernel(
+            name, self.module.text(), tuple(launches), tuple(self.workspaces),
+            flops=2 * results * problem.depth,
+            bytes=sum(p.size * p.dtype.itemsize for p in self.call.params),
+        )  # fmt: skip
 
     # --- addresses ------------------------------------------------------------------------------
 

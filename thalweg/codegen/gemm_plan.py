@@ -47,15 +47,15 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
     m, n, k = problem.row.size, problem.col.size, problem.inner.size
     rows, vectors = tile_shape(m, n, numbers.lanes, target)
     columns = vectors * numbers.lanes
-    depth = _even_parts(k, min(512, max(64, PANEL_BYTES // (columns * numbers.bytes))), 4)
+    depth = even_parts(k, min(512, max(64, PANEL_BYTES // (columns * numbers.bytes))), 4)
     row_panels, col_panels = -(-m // rows), -(-n // columns)
     row_tiles = row_panels
     if row_panels * rows > 192:
-        row_tiles = _even_parts(row_panels, max(1, BLOCK_BYTES // (depth * numbers.bytes * rows)))
+        row_tiles = even_parts(row_panels, max(1, BLOCK_BYTES // (depth * numbers.bytes * rows)))
     one_row_block = row_tiles == row_panels
     blocks = problem.sum_count * -(-k // depth)
     sums = SUMS_BYTES // numbers.bytes // (row_tiles * rows) if blocks > 1 else n
-    col_tiles = _even_parts(col_panels, max(1, min(512, sums) // columns))
+    col_tiles = even_parts(col_panels, max(1, min(512, sums) // columns))
     work = problem.outer_count * m * n * problem.depth
     a = _read_a(problem, numbers)
     if a != "direct":
@@ -63,7 +63,7 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
     units = problem.outer_count * -(-row_panels // row_tiles) * -(-col_panels // col_tiles)
     wanted = min(16, work // UNIT_WORK)
     if a != "local" and units < wanted:
-        col_tiles = _even_parts(col_panels, max(1, col_tiles * units // wanted))
+        col_tiles = even_parts(col_panels, max(1, col_tiles * units // wanted))
         units = problem.outer_count * -(-row_panels // row_tiles) * -(-col_panels // col_tiles)
     b = _read_b(problem, numbers, row_panels)
     if b != "direct":
@@ -96,7 +96,7 @@ def tile_shape(m: int, n: int, lanes: int, target: Target) -> tuple[int, int]:
     return best[2], best[3]
 
 
-def _even_parts(total: int, most: int, multiple: int = 1) -> int:
+def even_parts(total: int, most: int, multiple: int = 1) -> int:
     """The size of equal parts of ``total``, at most about ``most`` each."""
     parts = -(-total // most)
     size = -(-total // max(parts, 1))

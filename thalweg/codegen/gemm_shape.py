@@ -38,9 +38,8 @@ NONE = Axis(1, 0, 0)
 class Problem:
     """``result[outer, row, col] = sum over (sums, inner) of a * b``.
 
-    ``vector`` says that columns run along the last dimension of the result, so that an epilogue
-    may work on vectors of them. Dimensions of the result that no axis names are always 0: their
-    extent is 1, or they were merged into the next one.
+    Dimensions of the result that no axis names are always 0: their extent is 1, or they were
+    merged into the next one.
     """
 
     a: Operand
@@ -50,7 +49,17 @@ class Problem:
     col: Axis
     sums: tuple[Axis, ...]
     inner: Axis
-    vector: bool
+
+    def flipped(self) -> Problem:
+        """The same product with left and right exchanged, and so rows and columns."""
+
+        def flip(axis: Axis) -> Axis:
+            return replace(axis, a=axis.b, b=axis.a)
+
+        return Problem(
+            self.b, self.a, tuple(map(flip, self.outer)), flip(self.col), flip(self.row),
+            tuple(map(flip, self.sums)), flip(self.inner),
+        )  # fmt: skip
 
     @property
     def outer_count(self) -> int:
@@ -97,10 +106,8 @@ def analyse(call: AnchorCall) -> Problem:
     col = cols[-1] if cols else NONE
     inner = max(sums, key=lambda a: (1 in (a.a, a.b) and a.size >= 16, a.size), default=NONE)
     outer = [*batch, *(a for a in rows if a is not row), *(a for a in cols if a is not col)]
-    in_lanes = last is None or (col.dim is not None and col.dim >= (last.dim or 0))
-    return Problem(
-        x, y, tuple(outer), row, col, tuple(a for a in sums if a is not inner), inner, in_lanes
-    )
+    rest = tuple(axis for axis in sums if axis is not inner)
+    return Problem(x, y, tuple(outer), row, col, rest, inner)
 
 
 def _letters(spec: str) -> tuple[str, str, str]:
