@@ -22,8 +22,6 @@ class Driver(Operands):
         self, call: AnchorCall, problem: Problem, plan: Plan, numbers: Numbers, target: Target
     ) -> None:
         super().__init__(call, problem, plan, numbers)
-        self.row_blocks = -(-self.a.panels // plan.row_tiles)
-        self.col_blocks = -(-self.b.panels // plan.col_tiles)
         self.finish = Finish(call, problem, numbers, target, self.columns)
         self.direct = self.finish.direct if plan.splits == 1 else -1
 
@@ -40,7 +38,7 @@ class Driver(Operands):
             parts = plan.splits * problem.outer_count * tiles * tile
             self.parts_at = self._workspace(parts * self.numbers.bytes)
         self._functions()
-        units = problem.outer_count * self.row_blocks * self.col_blocks * plan.splits
+        units = problem.outer_count * self.a.blocks * self.b.blocks * plan.splits
         with self.module.function("gemm", ARGUMENTS) as f:
             self._unit_loop(f)
         launches.append(Launch("gemm", units, self._chunk(units)))
@@ -105,16 +103,16 @@ class Driver(Operands):
         plan, register = self.plan, self.numbers.register
         per = -(-self.blocks // plan.splits)
         local = {
-            "a": plan.depth * plan.row_tiles * plan.rows if self.a.how == "local" else 0,
+            "a": plan.depth * self.a.most * plan.rows if self.a.how == "local" else 0,
             "b": plan.depth * self.columns if self.b.how == "local" or (
                 self.b.how == "direct" and self.b.tail) else 0,
             "sums": plan.rows * self.columns
-            * (plan.row_tiles * plan.col_tiles if per > 1 and plan.splits == 1 else 1),
+            * (self.a.most * self.b.most if per > 1 and plan.splits == 1 else 1),
         }  # fmt: skip
         self.local = {key: f.alloca(register, size) for key, size in local.items() if size}
         with f.loop(f.param("lo"), f.param("hi")) as unit:
-            row_block, rest = f.rem(unit, self.row_blocks), f.div(unit, self.row_blocks)
-            col_block, rest = f.rem(rest, self.col_blocks), f.div(rest, self.col_blocks)
+            row_block, rest = f.rem(unit, self.a.blocks), f.div(unit, self.a.blocks)
+            col_block, rest = f.rem(rest, self.b.blocks), f.div(rest, self.b.blocks)
             part, rest = f.rem(rest, plan.splits), f.div(rest, plan.splits)
             outer = self._split(f, rest, self.problem.outer)
             begin: Int = f.mul(part, per)
@@ -127,8 +125,8 @@ class Driver(Operands):
     ) -> None:  # fmt: skip
         origin = {side.letter: self._origin(f, side, outer) for side in (self.a, self.b)}
         copy = self._outer_index(f, outer)
-        first_row, row_count = self._panels(f, self.a, row_block, self.plan.row_tiles)
-        first_col, col_count = self._panels(f, self.b, col_block, self.plan.col_tiles)
+        first_row, row_count = self._panels(f, self.a, row_block)
+        first_col, col_count = self._panels(f, self.b, col_block)
 
         def one(block: Int) -> None:
             start, size, sums = self._block(f, block)
@@ -253,7 +251,7 @@ class Driver(Operands):
             return f.gep(register, base, f.mul(at, size))
         if self.blocks == 1:
             return self.local["sums"]
-        at = f.add(f.mul(col_tile, self.plan.row_tiles), row_tile)
+        at = f.add(f.mul(col_tile, self.a.most), row_tile)
         return f.gep(register, self.local["sums"], f.mul(at, size))
 
     # --- the split sum --------------------------------------------------------------------------

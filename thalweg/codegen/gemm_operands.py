@@ -19,7 +19,8 @@ PACK_CHUNK = 1 << 15  # elements packed by a call
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One operand as the driver sees it: its own axis, the panels along it, how it is read."""
+    """One operand as the driver sees it: its own axis, the panels along it, how it is read, and
+    the blocks that its panels are dealt out to."""
 
     operand: Operand
     axis: Axis
@@ -27,10 +28,16 @@ class Side:
     how: str
     width: int
     panels: int
+    blocks: int
     pad: bool  # a last panel that is not full is packed at full width
 
     def step(self, axis: Axis) -> int:
         return axis.a if self.letter == "a" else axis.b
+
+    @property
+    def most(self) -> int:
+        """Panels of the largest block."""
+        return -(-self.panels // self.blocks)
 
     @property
     def tail(self) -> int:
@@ -50,10 +57,14 @@ class Operands:
         self.call, self.problem, self.plan, self.numbers = call, problem, plan, numbers
         m, n, k = problem.row.size, problem.col.size, problem.inner.size
         self.columns = plan.vectors * numbers.lanes
-        self.a = Side(problem.a, problem.row, "a", plan.a, plan.rows, -(-m // plan.rows), False)
+        self.a = Side(
+            problem.a, problem.row, "a", plan.a, plan.rows, -(-m // plan.rows),
+            plan.row_blocks, False,
+        )  # fmt: skip
         self.b = Side(
-            problem.b, problem.col, "b", plan.b, self.columns, -(-n // self.columns), True
-        )
+            problem.b, problem.col, "b", plan.b, self.columns, -(-n // self.columns),
+            plan.col_blocks, True,
+        )  # fmt: skip
         self.steps = max(1, -(-k // plan.depth))  # blocks of the inner sum
         self.blocks = max(1, problem.sum_count * self.steps if problem.depth else 1)
         self.module = Module()
@@ -187,12 +198,13 @@ class Operands:
             full = f.test("slt", panel, side.panels - 1)
             f.either(full, lambda: act(False), lambda: act(True))
 
-    def _panels(self, f: Function, side: Side, block: Int, count: int) -> tuple[Int, Int]:
-        """The first panel of a block and how many there are."""
-        first = f.mul(block, count)
-        if side.panels % count == 0:
-            return first, count
-        return first, f.min(f.sub(side.panels, first), count)
+    def _panels(self, f: Function, side: Side, block: Int) -> tuple[Int, Int]:
+        """The first panel of a block and how many there are: as even as can be."""
+        first = f.div(f.mul(block, side.panels), side.blocks)
+        if side.panels % side.blocks == 0:
+            return first, side.panels // side.blocks
+        following = f.div(f.mul(f.add(block, 1), side.panels), side.blocks)
+        return first, f.sub(following, first)
 
     def _each_panel(
         self, f: Function, side: Side, first: Int, count: Int, act: Callable[[Int, bool], None]

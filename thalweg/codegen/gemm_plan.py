@@ -21,21 +21,22 @@ PANEL_BYTES = 24 * 1024  # of a packed panel of B: most of the first-level cache
 BLOCK_BYTES = 160 * 1024  # of a packed block of A: a part of the second-level cache
 SUMS_BYTES = 192 * 1024  # of the sums that a unit keeps between blocks of the sum
 SMALL_BYTES = 64 * 1024  # of an operand that stays near the processor unpacked
+MOST_ROWS = 192  # that all fit into one block
 UNIT_WORK = 1 << 20  # multiplications worth a unit of their own
 PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``rows`` and ``vectors`` of the tile; ``row_tiles`` and ``col_tiles`` of them make a block;
-    ``depth`` is the length of a block of the sum. ``a`` and ``b`` say how operands are read.
-    ``keeps``: the first tile of a column packs B for the others. ``splits`` parts of the sum are
-    computed apart and added by a last launch."""
+    """``rows`` and ``vectors`` of the tile; how many blocks the panels of rows and of columns are
+    dealt out to; ``depth`` is the length of a block of the sum. ``a`` and ``b`` say how operands
+    are read; ``keeps``: the first tile of a column packs B for the others. ``splits`` parts of the
+    sum are computed apart and added by a last launch."""
 
     rows: int
     vectors: int
-    row_tiles: int
-    col_tiles: int
+    row_blocks: int
+    col_blocks: int
     depth: int
     a: str
     b: str
@@ -49,30 +50,29 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
     columns = vectors * numbers.lanes
     depth = even_parts(k, min(512, max(64, PANEL_BYTES // (columns * numbers.bytes))), 4)
     row_panels, col_panels = -(-m // rows), -(-n // columns)
-    row_tiles = row_panels
-    if row_panels * rows > 192:
-        row_tiles = even_parts(row_panels, max(1, BLOCK_BYTES // (depth * numbers.bytes * rows)))
-    one_row_block = row_tiles == row_panels
+    row_blocks = 1
+    if row_panels * rows > MOST_ROWS:
+        row_blocks = -(-row_panels // max(1, BLOCK_BYTES // (depth * numbers.bytes * rows)))
     blocks = problem.sum_count * -(-k // depth)
-    sums = SUMS_BYTES // numbers.bytes // (row_tiles * rows) if blocks > 1 else n
-    col_tiles = even_parts(col_panels, max(1, min(512, sums) // columns))
     work = problem.outer_count * m * n * problem.depth
-    a = _read_a(problem, numbers)
-    if a != "direct":
-        a = "local" if col_tiles == col_panels else "shared"
-    units = problem.outer_count * -(-row_panels // row_tiles) * -(-col_panels // col_tiles)
+    sums = SUMS_BYTES // numbers.bytes // (-(-row_panels // row_blocks) * rows)
+    col_blocks = -(-col_panels // max(1, min(512, sums if blocks > 1 else n) // columns))
     wanted = min(16, work // UNIT_WORK)
-    if a != "local" and units < wanted:
-        col_tiles = even_parts(col_panels, max(1, col_tiles * units // wanted))
-        units = problem.outer_count * -(-row_panels // row_tiles) * -(-col_panels // col_tiles)
-    b = _read_b(problem, numbers, row_panels)
-    if b != "direct":
-        b = "local" if one_row_block else "shared"
-    keeps = b == "local" and problem.col.b == 1 and 1 < row_panels <= 16 and columns <= n
+    units = problem.outer_count * row_blocks * col_blocks
     splits = 1
-    if units < 4 and blocks > 1 and work > 4 * UNIT_WORK and problem.depth > 4 * m:
-        splits = min(blocks, -(-8 // units), work // UNIT_WORK)
-    return Plan(rows, vectors, row_tiles, col_tiles, depth, a, b, keeps, splits)
+    if units < min(4, wanted) and blocks > 1 and problem.depth > 8 * max(m, n):
+        per = -(-blocks // min(blocks, -(-8 // units)))
+        splits = -(-blocks // per)
+    elif units < wanted and row_blocks > 1:
+        row_blocks = min(-(-wanted // units) * row_blocks, -(-row_panels // 4))
+    elif units < wanted:
+        col_blocks = min(-(-wanted // units) * col_blocks, col_panels)
+    a = "direct" if _reads_a(problem, numbers) else "local" if col_blocks == 1 else "shared"
+    b = "direct" if _reads_b(problem, numbers, row_panels) else "packed"
+    if b != "direct":
+        b = "local" if row_blocks == 1 else "shared"
+    keeps = b == "local" and problem.col.b == 1 and 1 < row_panels <= 16 and columns <= n
+    return Plan(rows, vectors, row_blocks, col_blocks, depth, a, b, keeps, splits)
 
 
 def tile_shape(m: int, n: int, lanes: int, target: Target) -> tuple[int, int]:
@@ -103,21 +103,23 @@ def even_parts(total: int, most: int, multiple: int = 1) -> int:
     return max(1, -(-size // multiple) * multiple)
 
 
-def _read_a(problem: Problem, numbers: Numbers) -> str:
+def _reads_a(problem: Problem, numbers: Numbers) -> bool:
+    """Whether A is best read where it lies."""
     row, inner = problem.row, problem.inner
     if not numbers.as_stored or not (1 in (row.a, inner.a) or problem.depth * row.size < 1024):
-        return "packed"
+        return False
     small = row.size * inner.size * numbers.bytes <= SMALL_BYTES
     seldom = problem.col.size <= 64 or row.size <= 32
-    return "direct" if small or (seldom and inner.a == 1) else "packed"
+    return small or (seldom and inner.a == 1)
 
 
-def _read_b(problem: Problem, numbers: Numbers, row_panels: int) -> str:
+def _reads_b(problem: Problem, numbers: Numbers, row_panels: int) -> bool:
+    """Whether B is best read where it lies."""
     col, inner = problem.col, problem.inner
     if not numbers.as_stored or col.b != 1:
-        return "packed"
+        return False
     small = inner.size * col.size * numbers.bytes <= SMALL_BYTES and not _collides(inner, numbers)
-    return "direct" if row_panels == 1 or small else "packed"
+    return row_panels == 1 or small
 
 
 def _collides(axis: Axis, numbers: Numbers) -> bool:

@@ -28,7 +28,7 @@ from .target import Target
 UNIT_BYTES = 1 << 18  # of B: worth a unit of its own
 DOT_BLOCK = 48  # columns of a unit; a tile's are a divisor
 ROW_BYTES = 1 << 14  # of the sums of a unit: long rows are good streams, but must stay in cache
-MOST_ROWS, MOST_ROWS_OF_ROWS = 8, 2
+MOST_ROWS, MOST_ROWS_OF_ROWS = 8, 4
 
 
 def thin(problem: Problem, numbers: Numbers) -> str:
