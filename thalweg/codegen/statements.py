@@ -30,6 +30,7 @@ from ..ir.loops import (
     Store,
     Unary,
     Var,
+    compute_dtype,
     expressions,
     walk,
     walk_expr,
@@ -38,6 +39,7 @@ from .access import Access, Place
 from .arithmetic import LIBRARY, call_library
 from .builder import Function, Int, Val, lanes_of, literal, suffix
 from .expressions import Expressions
+from .scalar_math import expansion
 from .target import Target
 from .types import Run, Value, memory_type, register_type, rounded, spread
 
@@ -300,7 +302,16 @@ class Block(Expressions):
     def function(self, op: str, operands: tuple[Val, ...], dtype: DType) -> Val | None:
         if not dtype.is_floating_point or op not in LIBRARY | _LIBRARY_BINARY:
             return None
-        return call_library(self.f, op, *operands)
+        steps = expansion(op, compute_dtype(dtype))
+        if steps is None:
+            return call_library(self.f, op, *operands)
+        saved, self.arithmetic.flags = self.arithmetic.flags, ""
+        for param, operand in zip(steps.params, operands):
+            self.names[param.name] = operand
+        self.block(steps.body)
+        result = self.as_val(self.value(steps.result))
+        self.arithmetic.flags = saved
+        return result
 
 
 def unrolls(loop: For, count: int) -> bool:

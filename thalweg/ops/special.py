@@ -107,7 +107,10 @@ class Sigmoid(SpecialFunction):
         return y * (1.0 - y)
 
     def lower(self, x: Any) -> Any:
-        return 1.0 / (loops.Unary("exp", -x) + 1.0)
+        # exp of a negative number only, so that small results are as exact as large ones.
+        e = loops.Unary("exp", -loops.Unary("abs", x))
+        one, zero = (loops.Const(value, x.dtype) for value in (1.0, 0.0))
+        return loops.Select(loops.Binary("ge", x, zero), one, e) / (e + one)
 
 
 @primitive
