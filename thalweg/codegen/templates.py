@@ -18,7 +18,7 @@ from .target import Target
 
 Build: TypeAlias = Callable[[AnchorCall, Target], NativeKernel]
 
-MODULES: tuple[str, ...] = ("conv", "gemm")
+MODULES: tuple[str, ...] = ("attention", "attention_grad", "conv", "gemm")
 TEMPLATES: dict[str, Build] = {}
 
 
