@@ -26,6 +26,7 @@ BELOW = {
     "lowering": {"core", "ir", "ops", "passes"},
     "codegen": {"core", "ir", "ops", "runtime"},
     "distributed": {"core", "ir", "ops", "runtime"},
+    "planning": {"core", "ir", "ops", "passes", "lowering", "codegen", "runtime"},
     "compile": {
         "core",
         "ir",
@@ -33,6 +34,7 @@ BELOW = {
         "passes",
         "lowering",
         "codegen",
+        "planning",
         "distributed",
         "runtime",
     },

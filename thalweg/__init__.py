@@ -43,6 +43,7 @@ from .tensor.modes import (
 )
 from .tensor.predicates import (
     allclose,
+    are_deterministic_algorithms_enabled,
     equal,
     get_num_threads,
     is_complex,

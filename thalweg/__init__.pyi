@@ -35,6 +35,7 @@ from .tensor.modes import is_inference_mode_enabled as is_inference_mode_enabled
 from .tensor.modes import no_grad as no_grad
 from .tensor.modes import set_grad_enabled as set_grad_enabled
 from .tensor.predicates import allclose as allclose
+from .tensor.predicates import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled
 from .tensor.predicates import equal as equal
 from .tensor.predicates import get_num_threads as get_num_threads
 from .tensor.predicates import is_complex as is_complex

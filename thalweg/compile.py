@@ -1,4 +1,4 @@
-"""The pipeline from graph to program, readable as one list.
+"""The pipeline from graph to program, readable as one list, and when to compile.
 
 Each pass is a pure ``Graph -> Graph`` function; `PASSES` is their order. With the flag ``check``
 the graph is verified after every pass; with ``log=passes`` each stage is printed.
@@ -6,12 +6,14 @@ the graph is verified after every pass; with ``log=passes`` each stage is printe
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .codegen.target import host
 from .core import flags
 from .ir.graph import Graph
 from .ir.node import Value
@@ -23,6 +25,9 @@ from .passes.hoist import hoist_from_scans
 from .passes.keep import keep_steps
 from .passes.scan_prune import prune_scans
 from .passes.simplify import simplify
+from .planning.native import build
+from .runtime.buffer import Buffer
+from .runtime.native_run import LoadedProgram
 from .runtime.program import Array, Instruction, Kernel, Program
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
@@ -30,28 +35,113 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     keep_steps, hoist_from_scans, eliminate_common,
 )  # fmt: skip
 
+# What `auto` compiles at once: programs that write so many elements, or have so many nodes; all
+# others when they ran so often.
+LARGE = 1 << 16
+LONG = 256
+HOT = 3
+
 _CACHE_SIZE = 1024
-_cache: OrderedDict[tuple[Graph, object], Program] = OrderedDict()
+_cache: OrderedDict[tuple[Graph, object], Executable] = OrderedDict()
 _cache_lock = threading.Lock()
 
 
-def compile_graph(graph: Graph) -> Program:
-    """The program of a graph: passes, then a plan in dependency order. Programs are cached by
-    the structure of the optimised graph, so equal computations recorded along different paths
-    share one (unless they stand on different lines, which their errors must name)."""
+class Executable:
+    """What computes a graph: its native program, or its reference program while that is the better
+    choice (see `_native_now`). ``outputs`` has an entry for each result."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.outputs: Sequence[Any] = graph.outputs
+        self.elements = sum(t.numel for n in graph.nodes for t in n.types)
+        self.runs = 0
+        self._reference: Program | None = None
+        self._native: LoadedProgram | None = None
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
+        """Compute the results of ``inputs`` into ``outputs``."""
+        native = self._native
+        if native is not None and flags.backend != "reference":
+            native.run(inputs, outputs)
+            return
+        self.runs += 1
+        (self.native() if self._native_now() else self.reference()).run(inputs, outputs)
+
+    def _native_now(self) -> bool:
+        """Whether to run native code from now on. Compiling takes longer than a few runs of a small
+        graph do; but where results must not depend on how often something ran, it is always
+        compiled."""
+        backend = flags.backend
+        if backend != "auto" or not _supported():
+            return backend == "native"
+        return (
+            flags.deterministic
+            or self.elements >= LARGE
+            or len(self.graph.nodes) >= LONG
+            or self.runs >= HOT
+        )
+
+    def native(self) -> LoadedProgram:
+        """The native program, compiled on first use."""
+        with self._lock:
+            if self._native is None:
+                self._native = build(self.graph, run_graph)
+            return self._native
+
+    def reference(self) -> Program:
+        """The program of NumPy functions."""
+        with self._lock:
+            if self._reference is None:
+                self._reference = plan(self.graph)
+            return self._reference
+
+
+@functools.cache
+def _supported() -> bool:
+    """Whether native code can be made for this machine."""
+    try:
+        host()
+    except RuntimeError as error:
+        print(f"thalweg: {error}; running on NumPy", file=sys.stderr)
+        return False
+    return True
+
+
+def compile_graph(graph: Graph) -> Executable:
+    """What computes a graph. Executables are cached by the structure of the optimised graph, so
+    equal computations recorded along different paths share one (unless they stand on different
+    lines, which their errors must name)."""
     graph = optimise(graph)
     key = (graph, tuple(n.location for n in graph.nodes))
     with _cache_lock:
-        program = _cache.get(key)
-        if program is not None:
+        found = _cache.get(key)
+        if found is None:
+            found = _cache[key] = Executable(graph)
+            while len(_cache) > _CACHE_SIZE:
+                _cache.popitem(last=False)
+        else:
             _cache.move_to_end(key)
-            return program
-    program = plan(graph)
+        return found
+
+
+_inner: OrderedDict[int, tuple[Graph, Executable]] = OrderedDict()
+
+
+def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """The outputs of a graph that a node holds, on arrays: how native programs run control flow
+    on the host."""
     with _cache_lock:
-        _cache[key] = program
-        while len(_cache) > _CACHE_SIZE:
-            _cache.popitem(last=False)
-    return program
+        found = _inner.get(id(graph))
+    if found is None:
+        found = graph, compile_graph(graph)
+        with _cache_lock:
+            _inner[id(graph)] = found
+            if len(_inner) > _CACHE_SIZE:
+                _inner.popitem(last=False)
+    outputs = [Buffer() for _ in graph.outputs]
+    found[1].run([Buffer(array) for array in arrays], outputs)
+    return [buffer.get() for buffer in outputs]
 
 
 def optimise(graph: Graph) -> Graph:
@@ -104,6 +194,7 @@ def plan(graph: Graph) -> Program:
         outputs=tuple(register[v] for v in graph.outputs),
         instructions=instructions,
         elements=sum(t.numel for n in graph.nodes for t in n.types),
+        counts=Counter(node.op.name for node in graph.nodes),
     )
 
 

@@ -26,6 +26,7 @@ trie_limit: int
 num_threads: int
 cache_dir: str
 backend: str
+deterministic: bool
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ TABLE: tuple[Flag, ...] = (
     Flag("num_threads", int, 0, "threads that compute; 0: one per available core"),
     Flag("cache_dir", str, "", "where compiled programs are kept; empty: the user's cache folder"),
     Flag("backend", str, "auto", "auto, native (compile everything) or reference (NumPy)"),
+    Flag("deterministic", bool, False, "compile at once: results never depend on earlier runs"),
 )
 
 _BY_NAME = {flag.name: flag for flag in TABLE}

@@ -122,8 +122,15 @@ def is_float(value: Value) -> bool:
     return value.dtype.category in ("float", "complex")
 
 
+RunGraph = Callable[[Graph, Sequence[Array]], Sequence[Array]]
+
+
 class ControlFlow(Primitive):
-    """What the three share: any number of operands and results, whole operands on every rank."""
+    """What the three share: any number of operands and results, whole operands on every rank.
+
+    ``run_with(arrays, attrs, run)`` computes the results, where ``run(graph, arrays)`` computes
+    those of a sub-graph: the reference passes `run_plan`, native programs one of their own.
+    """
 
     inputs = None
     outputs = 0  # as many as the sub-graph says: calls return a tuple
@@ -133,6 +140,12 @@ class ControlFlow(Primitive):
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
         return [all_broadcast(node)]
+
+    def run_with(self, arrays: Sequence[Array], attrs: Attrs, run: RunGraph) -> tuple[Array, ...]:
+        raise NotImplementedError
+
+    def reference(self, *operands: Array, **attrs: Any) -> Any:
+        return self.run_with(operands, attrs, run_plan)
 
 
 @primitive
@@ -156,8 +169,9 @@ class Cond(ControlFlow):
     def num_outputs(self, attrs: Attrs) -> int:
         return len(attrs["true"].outputs)
 
-    def reference(self, pred: Array, *operands: Array, true: Graph, false: Graph) -> Any:
-        return tuple(run_plan(true if pred.item() else false, operands))
+    def run_with(self, arrays: Sequence[Array], attrs: Attrs, run: RunGraph) -> tuple[Array, ...]:
+        taken = attrs["true" if arrays[0].item() else "false"]
+        return tuple(run(taken, arrays[1:]))
 
     def samples(self) -> Iterator[Sample]:
         x, y = np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.2, 2.0])
@@ -250,11 +264,11 @@ class WhileLoop(ControlFlow):
     def num_outputs(self, attrs: Attrs) -> int:
         return attrs["num_carry"]  # type: ignore[no-any-return]
 
-    def reference(self, *operands: Array, cond: Graph, body: Graph, num_carry: int) -> Any:
-        carry, consts = list(operands[:num_carry]), operands[num_carry:]
-        test, step = plan(cond), plan(body)
-        while _run(test, [*carry, *consts])[0].item():
-            carry = _run(step, [*carry, *consts])
+    def run_with(self, arrays: Sequence[Array], attrs: Attrs, run: RunGraph) -> tuple[Array, ...]:
+        count = attrs["num_carry"]
+        carry, consts = list(arrays[:count]), arrays[count:]
+        while run(attrs["cond"], [*carry, *consts])[0].item():
+            carry = list(run(attrs["body"], [*carry, *consts]))
         return tuple(carry)
 
     def samples(self) -> Iterator[Sample]:
@@ -313,20 +327,18 @@ class Scan(ControlFlow):
     def num_outputs(self, attrs: Attrs) -> int:
         return len(attrs["body"].outputs) + attrs["num_carry"]  # type: ignore[no-any-return]
 
-    def reference(
-        self, *operands: Array, body: Graph, num_carry: int, num_xs: int, length: int, reverse: bool
-    ) -> Any:
-        carry, xs = list(operands[:num_carry]), operands[num_carry : num_carry + num_xs]
-        consts = operands[num_carry + num_xs :]
+    def run_with(self, arrays: Sequence[Array], attrs: Attrs, run: RunGraph) -> tuple[Array, ...]:
+        body, length, num_carry = attrs["body"], attrs["length"], attrs["num_carry"]
+        carry, xs = list(arrays[:num_carry]), arrays[num_carry : num_carry + attrs["num_xs"]]
+        consts = arrays[num_carry + attrs["num_xs"] :]
         types = [*body.output_types[num_carry:], *body.input_types[:num_carry]]
         stacks = [np.empty((length, *t.shape), t.dtype.np) for t in types]
         ys, before = stacks[: len(types) - num_carry], stacks[len(types) - num_carry :]
-        step = plan(body)
-        for t in reversed(range(length)) if reverse else range(length):
+        for t in reversed(range(length)) if attrs["reverse"] else range(length):
             for stack, value in zip(before, carry):
                 stack[t] = value
-            results = _run(step, [*carry, *(x[t] for x in xs), *consts])
-            carry = results[:num_carry]
+            results = run(body, [*carry, *(x[t] for x in xs), *consts])
+            carry = list(results[:num_carry])
             for stack, value in zip(ys, results[num_carry:]):
                 stack[t] = value
         return (*carry, *stacks)

@@ -12,12 +12,25 @@ import os
 import queue
 import threading
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 from ..core import flags
 from ..core.errors import located
 from . import loader  # registers its hook before this module does: a fork drains, then locks
 from .buffer import Buffer
-from .program import KernelError, Program, execute
+from .program import KernelError
+
+
+class Runnable(Protocol):
+    """A program. ``elements`` estimates its work; there is one entry in ``outputs`` per result."""
+
+    @property
+    def elements(self) -> int: ...
+
+    @property
+    def outputs(self) -> Sequence[Any]: ...
+
+    def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None: ...
 
 
 class Job:
@@ -25,7 +38,7 @@ class Job:
 
     __slots__ = ("_done", "error", "inputs", "outputs", "program")
 
-    def __init__(self, program: Program, inputs: Sequence[Buffer]) -> None:
+    def __init__(self, program: Runnable, inputs: Sequence[Buffer]) -> None:
         self.program = program
         self.inputs: Sequence[Buffer] = inputs
         self.outputs = [Buffer(job=self) for _ in program.outputs]
@@ -35,11 +48,9 @@ class Job:
     def run(self) -> None:
         """Execute, then fill the outputs or keep the error. Never raises."""
         try:
-            arrays = execute(self.program, [b.get() for b in self.inputs])
-            for buffer, array in zip(self.outputs, arrays):
-                buffer.fill(array)
+            self.program.run(self.inputs, self.outputs)
         except KernelError as failure:
-            self.error = located(failure.error, failure.instruction.location)
+            self.error = located(failure.error, failure.location)
         except Exception as error:
             self.error = error  # an input's own job failed: pass its error on
         self.inputs = ()
@@ -68,7 +79,7 @@ class Executor:
         self._lock = threading.Lock()
         self._last: Job | None = None
 
-    def submit(self, program: Program, inputs: Sequence[Buffer]) -> list[Buffer]:
+    def submit(self, program: Runnable, inputs: Sequence[Buffer]) -> list[Buffer]:
         """Run the program now (small, inputs ready) or queue it; the buffers of its outputs."""
         job = Job(program, inputs)
         outputs = job.outputs

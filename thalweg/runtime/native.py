@@ -39,7 +39,7 @@ class NativeKernel:
     text         LLVM module; equal text computes the same function, so it is a cache key and must
                  not contain anything accidental (counters, addresses, set order)
     workspaces   bytes of each workspace
-    in_place     pairs (operand, result) that may share one buffer
+    in_place     pairs of argument positions (operand, result) that may share one buffer
     flops, bytes what the kernel computes and the memory it must move at least, for profiles
     """
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .buffer import Buffer
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[[Sequence[Array], Mapping[str, Any]], Sequence[Array]]
@@ -33,27 +36,34 @@ class Instruction:
 @dataclass(frozen=True, slots=True)
 class Program:
     """Instructions over ``registers`` registers. ``elements`` estimates the work: all elements
-    written. ``inputs`` and ``outputs`` are registers; an output may be an input."""
+    written; ``counts`` says how often each op is computed. ``inputs`` and ``outputs`` are
+    registers; an output may be an input."""
 
     registers: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     instructions: tuple[Instruction, ...]
     elements: int
+    counts: Mapping[str, int]
+
+    def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
+        """Compute, and fill ``outputs``. KernelError names the instruction that failed."""
+        arrays = execute(self, [buffer.get() for buffer in inputs])
+        for buffer, array in zip(outputs, arrays):
+            buffer.fill(array)
 
 
 class ExecutionCount:
-    """Instructions executed by name, over all threads."""
+    """Ops computed by name, over all threads; a fused kernel computes several."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.by_name: dict[str, int] = {}
 
-    def add(self, instructions: Sequence[Instruction]) -> None:
+    def add(self, counts: Mapping[str, int]) -> None:
         with self._lock:
-            for instruction in instructions:
-                name = instruction.name
-                self.by_name[name] = self.by_name.get(name, 0) + 1
+            for name, count in counts.items():
+                self.by_name[name] = self.by_name.get(name, 0) + count
 
     def reset(self) -> None:
         with self._lock:
@@ -68,12 +78,14 @@ executed = ExecutionCount()
 
 
 class KernelError(Exception):
-    """Carries the location of the instruction that failed; its cause is the error itself."""
+    """Carries the location of the step that failed; its cause is the error itself."""
 
-    def __init__(self, instruction: Instruction, error: Exception) -> None:
-        super().__init__(f"{instruction.name}: {error}")
-        self.instruction = instruction
+    def __init__(
+        self, name: str, error: Exception, location: tuple[str, int] | None
+    ) -> None:  # fmt: skip
+        super().__init__(f"{name}: {error}")
         self.error = error
+        self.location = location
 
 
 def execute(program: Program, inputs: Sequence[Array]) -> list[Array]:
@@ -86,10 +98,10 @@ def execute(program: Program, inputs: Sequence[Array]) -> list[Array]:
             try:
                 results = step.kernel([registers[i] for i in step.ins], step.attrs)
             except Exception as error:
-                raise KernelError(step, error) from error
+                raise KernelError(step.name, error, step.location) from error
             for register, array in zip(step.outs, results):
                 registers[register] = array
             for register in step.dead:
                 registers[register] = None
-    executed.add(program.instructions)
+    executed.add(program.counts)
     return [registers[i] for i in program.outputs]

@@ -9,7 +9,7 @@ backward pass will need (its *residuals*) are computed in the same program and k
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..compile import compile_graph
@@ -180,12 +180,14 @@ def _run(trace: Trace, live: list[int]) -> None:
         observer(plan.graph)
     trie.clock += 1
     state.used = trie.clock
-    trace_inputs = trace.inputs
-    outputs = executor.submit(plan.program, [trace_inputs[i] for i in plan.inputs])
+    held = {i: trace.inputs[i] for _, where, i in plan.residuals if where == "in"}
+    inputs = [trace.inputs[i] for i in plan.inputs]
+    trace.inputs = []  # what nobody else holds, results may take over
+    outputs = executor.submit(plan.program, inputs)
     tensors = trace.tensors
     history: History | None = None
     if plan.with_history:
-        history = make_history(trace, plan, outputs)
+        history = make_history(trace, plan, outputs, held)
     for slot, out in zip(live, plan.outs):
         tensor: Any = tensors[slot]
         tensor._buffer = outputs[out]
@@ -198,10 +200,12 @@ def _run(trace: Trace, live: list[int]) -> None:
             tensor._ensure_extra().history = (history, tensor._meta.value)
 
 
-def make_history(trace: Trace, plan: Plan, outputs: Sequence[Buffer]) -> History:
+def make_history(
+    trace: Trace, plan: Plan, outputs: Sequence[Buffer], inputs: Mapping[int, Buffer]
+) -> History:
+    """The history of a flushed trace; ``inputs`` are those that residuals stand in."""
     residuals = {
-        value: outputs[i] if where == "out" else trace.inputs[i]
-        for value, where, i in plan.residuals
+        value: outputs[i] if where == "out" else inputs[i] for value, where, i in plan.residuals
     }
     leaves = {plan.leaves[slot]: t for slot, t in trace.leaves.items() if slot in plan.leaves}
     return History(plan, residuals, leaves, dict(trace.boundaries))
@@ -261,6 +265,6 @@ def compute_foreign(tensor: Tensor) -> None:
     plan = make_plan(state, [slot])
     outputs = executor.submit(plan.program, [inputs[i] for i in plan.inputs])
     if plan.with_history:
-        history = make_history(trace, plan, outputs)
+        history = make_history(trace, plan, outputs, dict(enumerate(inputs)))
         tensor._ensure_extra().history = (history, tensor._meta.value)
     tensor._buffer = outputs[plan.outs[0]]

@@ -122,6 +122,13 @@ def limit_blas(count: int) -> None:
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Every algorithm here is deterministic; the switch is accepted for compatibility."""
+    """Make results independent of how often something ran: graphs are compiled the first time,
+    instead of running on NumPy for a while. Every algorithm is deterministic in either case."""
     if not isinstance(mode, bool):
         raise located(ArgumentError("use_deterministic_algorithms expects a bool"))
+    flags.set("deterministic", mode)
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """Whether `use_deterministic_algorithms` was switched on."""
+    return flags.deterministic

@@ -1,0 +1,1 @@
+"""From a graph of kernels to a native program: steps, memory, records."""

@@ -1,0 +1,112 @@
+"""Graphs to programs that run: fusion, lowering and code generation around planning."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ..codegen.emit import emit
+from ..codegen.kernels import load_kernels, running_pool
+from ..codegen.target import Target, host
+from ..codegen.templates import instantiate
+from ..core import flags
+from ..ir import loops
+from ..ir.anchor import AnchorCall
+from ..ir.graph import Graph
+from ..ir.node import Node, Value, attrs_key
+from ..lowering.lower import lower_node
+from ..ops.contract import Host
+from ..runtime.native import NativeKernel
+from ..runtime.native_program import NativeProgram
+from ..runtime.native_run import LoadedProgram
+from .plan import Part, RunGraph, Tools, plan_program
+from .schedule import schedule
+
+_KEPT = 4096
+_kernels: OrderedDict[Any, NativeKernel | str] = OrderedDict()
+_lock = threading.Lock()
+
+
+def build(graph: Graph, run_graph: RunGraph) -> LoadedProgram:
+    """The program of an optimised graph, loaded. ``run_graph`` computes graphs inside of nodes."""
+    program = plan_native(graph, run_graph)
+    report(program)
+    return LoadedProgram(program, load_kernels(program.kernels), running_pool)
+
+
+def plan_native(graph: Graph, run_graph: RunGraph) -> NativeProgram:
+    """The program of an optimised graph, as plain data."""
+    tools = Tools(kernel_of, _compile, prepare, schedule, run_graph, parts)
+    return plan_program(prepare(graph), tools)
+
+
+def prepare(graph: Graph) -> Graph:
+    """The graph with nodes grouped as kernels compute them."""
+    return graph
+
+
+def parts(node: Node) -> list[Part]:
+    """The ops that a node computes, those inside of groups one by one."""
+    return list(_parts(node, {}))
+
+
+def _parts(node: Node, outer: Mapping[Value, Value]) -> Iterator[Part]:
+    if not _is_group(node):
+        yield node, outer
+        return
+    body: Graph = node.attrs["body"]
+    inside = {v: outer.get(w, w) for v, w in zip(body.inputs, node.inputs)}
+    for part in body.nodes:
+        yield from _parts(part, inside)
+
+
+def _is_group(node: Node) -> bool:
+    return "body" in node.attrs and "domain" in node.attrs
+
+
+def kernel_of(node: Node) -> NativeKernel | str:
+    """The kernel of a node, or why it runs on the host. Equal nodes have one kernel."""
+    key = (node.op.name, attrs_key(node.attrs), tuple(v.type for v in node.inputs), node.types)
+    with _lock:
+        found = _kernels.get(key)
+        if found is not None:
+            _kernels.move_to_end(key)
+            return found
+    made = _lower(node)
+    with _lock:
+        _kernels[key] = made
+        if len(_kernels) > _KEPT:
+            _kernels.popitem(last=False)
+    return made
+
+
+def _lower(node: Node) -> NativeKernel | str:
+    lowered = lower_node(node)
+    if lowered is None:
+        rule = getattr(node.op, "lower", None)
+        if isinstance(rule, Host):
+            return str(rule)
+        return "it has no lowering" if rule is None else f"it has no lowering yet ({rule})"
+    return instantiate(lowered, host()) if isinstance(lowered, AnchorCall) else _compile(lowered)
+
+
+def _compile(kernel: loops.Kernel) -> NativeKernel:
+    return emit(kernel, host())
+
+
+def report(program: NativeProgram) -> None:
+    """Say what a program consists of, where the flag ``log`` asks for 'native' or 'host'."""
+    topics = flags.log.split(",")
+    if "host" in topics:
+        for step in program.host_steps:
+            print(f"# on the host: {step.name}: {step.reason}", file=sys.stderr)
+    if "native" in topics:
+        print(program.describe(), file=sys.stderr)
+
+
+Build = Callable[[Graph, RunGraph], LoadedProgram]
+
+__all__ = ["Build", "Target", "build", "kernel_of", "parts", "plan_native", "prepare"]

@@ -1,0 +1,199 @@
+"""Running native programs: tables for the machine code, memory for results, host steps between."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import IndexOutOfRange
+from .buffer import Buffer
+from .loader import Library
+from .memory import Array, Memory, address_of, allocate, array_at
+from .native_program import ARENA, FIRST_INPUT, Check, HostStep, NativeProgram, Segment, View
+from .program import KernelError, executed
+from .threads import Pool
+
+# Called with (program, nanoseconds of each record) after every run, while somebody profiles.
+observers: list[Callable[[NativeProgram, Array], None]] = []
+
+
+class Frame:
+    """The tables of one run at a time: pointers, records, bases. Frames are used again."""
+
+    def __init__(self, program: NativeProgram, addresses: Array) -> None:
+        count = len(program.records)
+        self.args = np.zeros(max(len(program.args), 1), np.int64)
+        self.records = np.zeros((max(count, 1), 4), np.int64)
+        if count:
+            first = np.array([r.args for r in program.records], np.int64)
+            self.records[:, 0] = addresses
+            self.records[:, 1] = address_of(self.args) + 8 * first
+            self.records[:, 2] = [r.extent for r in program.records]
+            self.records[:, 3] = [r.chunk for r in program.records]
+        bases = FIRST_INPUT + program.inputs + len(program.results)
+        self.bases = np.zeros(bases, np.int64)
+        self.base_bytes = memoryview(self.bases.data).cast("B")
+        self.stamps = np.zeros(count + 1, np.int64)
+        fields = np.zeros(8, np.int64)
+        self.fields = memoryview(fields.data).cast("B")
+        self.address = address_of(fields)
+
+
+class LoadedProgram:
+    """A native program whose kernels are in this process. ``libraries`` keeps them there."""
+
+    def __init__(
+        self, program: NativeProgram, libraries: Sequence[Library], pool: Callable[[], Pool]
+    ) -> None:
+        self.program = program
+        self.elements = program.elements
+        self.outputs = program.outputs
+        self._libraries = tuple(libraries)
+        self._pool = pool
+        self._addresses = np.array(
+            [libraries[r.kernel].addresses[r.symbol] for r in program.records], np.int64
+        )
+        moves = np.zeros(
+            len(program.args), [("arg", np.int32), ("base", np.int32), ("by", np.int64)]
+        )
+        moves["arg"] = np.arange(len(program.args))
+        moves["base"] = [place.base for place in program.args]
+        moves["by"] = [place.offset for place in program.args]
+        self._moves = moves
+        self._frames: list[Frame] = []
+        self._pack = struct.Struct(
+            f"={FIRST_INPUT + program.inputs + len(program.results)}q"
+        ).pack_into
+        self._pack_frame = struct.Struct("=8q").pack_into
+
+    def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
+        """Compute, and fill ``outputs``. The list ``inputs`` should be the only one that holds
+        buffers which nobody else needs: their memory may be taken over by results. KernelError
+        names the host step, or the check, that failed."""
+        program = self.program
+        addresses = [buffer.address() for buffer in inputs]
+        memories = self._result_memories(inputs)
+        arena = allocate(program.arena) if program.arena else None
+        try:
+            frame = self._frames.pop()
+        except IndexError:
+            frame = Frame(program, self._addresses)
+        self._pack(
+            frame.base_bytes, 0, arena.address if arena is not None else 0, *addresses,
+            *[memory.address for memory in memories],
+        )  # fmt: skip
+        pool = self._pool()
+        owners: list[Any] = [arena, *inputs, *memories]
+        moves = len(self._moves)
+        for step in program.steps:
+            if isinstance(step, HostStep):
+                self._run_host(step, frame, owners)
+            else:
+                self._walk(step, frame, pool, moves)
+                moves = 0
+        for check in program.checks:
+            _check(check, int(frame.bases[check.place.base]))
+        self._frames.append(frame)
+        executed.add(program.counts)
+        first = FIRST_INPUT + program.inputs
+        for buffer, ((base, offset), shape, dtype) in zip(outputs, program.outputs):
+            if base >= first:
+                memory = memories[base - first]
+                buffer.fill_memory(memory, memory.address + offset, shape, dtype)
+            else:
+                self._share(buffer, inputs[base - FIRST_INPUT], shape, dtype)
+
+    def _walk(self, step: Segment, frame: Frame, pool: Pool, moves: int) -> None:
+        count = step.last - step.first
+        self._pack_frame(
+            frame.fields, 0, pool.address, address_of(frame.records) + 32 * step.first, count,
+            address_of(frame.args), address_of(self._moves) if moves else 0, moves,
+            address_of(frame.bases), address_of(frame.stamps) + 8 * step.first,
+        )  # fmt: skip
+        if not observers:
+            pool.run(frame.address)
+            return
+        pool.run_timed(frame.address)
+        times = np.diff(frame.stamps[step.first : step.last + 1])
+        for observer in observers:
+            observer(self.program, times)
+
+    def _result_memories(self, inputs: Sequence[Buffer]) -> list[Memory]:
+        program = self.program
+        memories = []
+        for nbytes, donor in zip(program.results, program.donors):
+            memory = None
+            if donor >= 0:
+                memory = _taken_over(inputs, donor, nbytes)
+            memories.append(allocate(nbytes) if memory is None else memory)
+        return memories
+
+    def _run_host(self, step: HostStep, frame: Frame, owners: Sequence[Any]) -> None:
+        def array(view: View) -> Array:
+            (base, offset), shape, dtype = view
+            owner = owners[base]
+            if isinstance(owner, Buffer):
+                owner = (owner, owner.memory)
+            return array_at(owner, int(frame.bases[base]) + offset, shape, dtype)
+
+        try:
+            with np.errstate(all="ignore"):
+                results = step.kernel([array(view) for view in step.reads], step.attrs)
+        except Exception as error:
+            raise KernelError(step.name, error, step.location) from error
+        for view, result in zip(step.writes, results):
+            np.copyto(array(view), result)
+
+    @staticmethod
+    def _share(
+        buffer: Buffer, source: Buffer, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        """Fill ``buffer`` with the value of an input, under the shape of the output."""
+        if source.memory is None:
+            buffer.fill(source.get().reshape(shape))
+        else:
+            buffer.fill_memory(source.memory, source.address(), shape, dtype)
+
+
+def _check(check: Check, base: int) -> None:
+    least, most = (ctypes.c_int64 * 2).from_address(base + check.place.offset)
+    if least < check.low or most >= check.high:
+        index = least if least < check.low else most
+        error = IndexOutOfRange(check.message.format(index=index))
+        raise KernelError("check", error, check.location)
+
+
+def _taken_over(inputs: Sequence[Buffer], donor: int, nbytes: int) -> Memory | None:
+    """The memory of an input that only ``inputs`` holds, if it is large enough."""
+    buffer = inputs[donor]
+    memory = buffer.memory
+    if (
+        memory is None
+        or memory.size < nbytes
+        or sys.getrefcount(buffer) > _ALONE
+        or sys.getrefcount(memory) > _ALONE
+        or buffer.address() != memory.address
+    ):
+        return None
+    return memory
+
+
+def _count_alone() -> int:
+    """What `_taken_over` counts for a buffer that only its list holds."""
+    inputs = [Buffer()]
+
+    def seen(inputs: Sequence[Buffer]) -> int:
+        buffer = inputs[0]
+        return sys.getrefcount(buffer)
+
+    return seen(inputs)
+
+
+_ALONE = _count_alone()
+
+__all__ = ["ARENA", "LoadedProgram", "observers"]
