@@ -55,6 +55,14 @@ class Executable:
         self.outputs: Sequence[Any] = graph.outputs
         self.elements = sum(t.numel for n in graph.nodes for t in n.types)
         self.runs = 0
+        # Whether native code is worth its making at once, or after some runs. Random numbers must
+        # be the same however often they were drawn, so what draws them never changes its ways.
+        random = any(getattr(node.op, "random", False) for node in graph.nodes)
+        draws_only = random and len(graph.inputs) <= 1
+        self._at_once = (
+            self.elements >= LARGE or len(graph.nodes) >= LONG or (random and not draws_only)
+        )
+        self._hot = None if random else HOT
         self._reference: Program | None = None
         self._native: LoadedProgram | None = None
         self._lock = threading.Lock()
@@ -75,12 +83,9 @@ class Executable:
         backend = flags.backend
         if backend != "auto" or not _supported():
             return backend == "native"
-        return (
-            flags.deterministic
-            or self.elements >= LARGE
-            or len(self.graph.nodes) >= LONG
-            or self.runs >= HOT
-        )
+        if flags.deterministic or self._at_once:
+            return True
+        return self._hot is not None and self.runs >= self._hot
 
     def native(self) -> LoadedProgram:
         """The native program, compiled on first use."""

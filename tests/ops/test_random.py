@@ -242,6 +242,14 @@ def test_seeds_and_states():
         thalweg.manual_seed("7")
 
 
+def close(first, second):
+    """The same draws; kernels that compute more or less at once may round the last bit otherwise."""
+    return all(
+        a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, rtol=1e-5, atol=1e-6)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
 def test_when_things_are_flushed_does_not_matter():
     thalweg.manual_seed(5)
     late = some()
@@ -255,8 +263,8 @@ def test_when_things_are_flushed_does_not_matter():
     with thalweg.eager():
         thalweg.manual_seed(5)
         eager = arrays(some())
-    assert same(arrays(late), one_by_one) and same(arrays(early), one_by_one)
-    assert same(eager, one_by_one)
+    assert close(arrays(late), one_by_one) and close(arrays(early), one_by_one)
+    assert close(eager, one_by_one)
 
 
 def test_counters_advance_alike_on_known_and_unknown_paths():
