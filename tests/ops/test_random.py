@@ -243,7 +243,7 @@ def test_seeds_and_states():
 
 
 def close(first, second):
-    """The same draws; kernels that compute more or less at once may round the last bit otherwise."""
+    """The same draws; kernels that compute more at once may round the last bit otherwise."""
     return all(
         a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, rtol=1e-5, atol=1e-6)
         for a, b in zip(first, second, strict=True)
