@@ -17,6 +17,9 @@ from .core.dtypes import (
     BY_NAME as _BY_NAME,
 )
 from .core.dtypes import (
+    FOREIGN as _FOREIGN,
+)
+from .core.dtypes import (
     DType as dtype,
 )
 from .core.dtypes import default_dtype as get_default_dtype
@@ -56,6 +59,8 @@ from .tensor.predicates import (
     synchronize,
     use_deterministic_algorithms,
 )
+from .tensor.legacy import TYPES as _TYPES
+from .tensor.legacy import set_default_tensor_type
 from .tensor.printing import set_printoptions
 from .tensor.rng import (
     Generator,
@@ -73,13 +78,15 @@ __version__ = "0.1.0"
 if _flags.num_threads:  # given in the environment
     set_num_threads(_flags.num_threads)
 
-for _dtype in _DTYPES:
+for _dtype in (*_DTYPES, *_FOREIGN):
     globals()[_dtype.name] = _dtype
 for _name, _dtype in _BY_NAME.items():
     globals().setdefault(_name, _dtype)
 for _name, _function in _functional.namespace("").items():
     if not _name.startswith("__"):
         globals()[_name] = _function
+
+globals().update(_TYPES)
 
 newaxis = None
 contiguous_format, preserve_format, channels_last = (
@@ -88,7 +95,8 @@ contiguous_format, preserve_format, channels_last = (
 
 _SUBMODULES = {
     "nn", "optim", "data", "utils", "autograd", "linalg", "numpy", "tensorflow", "random", "ops",
-    "func", "special", "fft", "testing", "runtime",
+    "func", "special", "fft", "testing", "runtime", "amp", "backends", "compiler", "cuda",
+    "distributed", "hub", "jit", "mock_torch", "profiler",
 }  # fmt: skip
 _LAZY = {
     "save": "serialization", "load": "serialization", "graph_text": "tensor.inspect",

@@ -31,6 +31,10 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from . import torch_files
+from .torch_files import is_torch_file
+from .torch_files.rebuild import Refused
+
 Array = npt.NDArray[Any]
 
 _FORMAT = "1"
@@ -79,7 +83,7 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
     if not isinstance(f, (str, os.PathLike)):
         _write_container(f, structure, entries)
         return
-    with _replacing(os.path.realpath(os.fspath(f))) as file:
+    with replacing(os.path.realpath(os.fspath(f))) as file:
         _write_container(file, structure, entries)
 
 
@@ -96,8 +100,11 @@ def load(
     Nothing is ever unpickled or executed, whatever `weights_only`, which is accepted for PyTorch's
     sake.
 
+    PyTorch's `.pt` files are read too, as far as they hold tensors and plain containers (see
+    `torch_files`); `map_location` may then name the devices they were saved from.
+
     Raises FileNotFoundError, and RuntimeError naming the file and the fault for one that is
-    truncated, damaged or of another format, PyTorch's pickled `.pt` files included.
+    truncated, damaged or of another format, or that asks for more than that.
     """
     if not isinstance(f, (str, os.PathLike)):
         content = f.read()
@@ -110,11 +117,15 @@ def load(
 def _load(file: BinaryIO, size: int, name: str, map_location: Any) -> Any:
     place = _placer(map_location)
     try:
+        start = file.read(4)
+        file.seek(0)
+        if is_torch_file(start):
+            return torch_files.read(file, _placer_from(map_location))
         container = _read_container(file, size)
         if container.structure is None:
             return {key: place(_wrap(array)) for key, array in container.arrays.items()}
         return _Decoder(container.arrays, place).decode(json.loads(container.structure))
-    except _Fault as fault:
+    except (_Fault, Refused) as fault:
         raise RuntimeError(f"cannot load {name}: {fault}") from None
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         raise RuntimeError(f"cannot load {name}: its contents do not fit ({error!r})") from error
@@ -271,6 +282,20 @@ class _Decoder:
         return self._arrays[name]
 
 
+def _placer_from(map_location: Any) -> Callable[[Any, str], Any]:
+    """As `_placer`, for tensors that were saved from a device; they are read to the CPU."""
+
+    def placed(tensor: Any, location: str) -> Any:
+        if isinstance(map_location, Mapping):
+            return _placer(map_location.get(location))(tensor)
+        if callable(map_location):
+            chosen = map_location(tensor, location)
+            return tensor if chosen is None else chosen
+        return _placer(map_location)(tensor)
+
+    return placed
+
+
 def _placer(map_location: Any) -> Callable[[Any], Any]:
     if isinstance(map_location, Mapping):
         map_location = map_location.get("cpu")
@@ -384,11 +409,8 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     if len(first) < 8:
         raise _Fault(f"it is truncated: a safetensors file has at least 8 bytes, this has {size}")
     length = struct.unpack("<Q", first)[0]
-    if first.startswith(b"PK\x03\x04") or (length > _HEADER_AT_MOST and first[0] == 0x80):
-        raise _Fault(
-            "it is a PyTorch file of pickled objects, which is not read here; convert it with "
-            "safetensors.torch.save_file(state_dict, path)"
-        )
+    if length > _HEADER_AT_MOST and first[0] == 0x80:
+        raise _Fault("it is a file of pickled objects other than PyTorch's, which is not read")
     if length > _HEADER_AT_MOST:
         raise _Fault("it is not a safetensors file: its first 8 bytes are no header length")
     if length > size - 8:
@@ -439,7 +461,7 @@ def _is_size(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _replacing(path: str) -> Iterator[BinaryIO]:
+def replacing(path: str) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` once it is complete and on disk."""
     folder, base = os.path.split(path)
     temporary = os.path.join(folder, f".{base}.{secrets.token_hex(4)}.tmp")

@@ -86,6 +86,11 @@ class DType:
 
 
 def _define(name: str, category: str, numpy_type: npt.DTypeLike) -> DType:
+    BY_NAME[name] = _named(name, category, numpy_type, len(BY_NAME))
+    return BY_NAME[name]
+
+
+def _named(name: str, category: str, numpy_type: npt.DTypeLike, index: int) -> DType:
     layout = np.dtype(numpy_type)
     dtype = object.__new__(DType)
     fields = {
@@ -94,14 +99,13 @@ def _define(name: str, category: str, numpy_type: npt.DTypeLike) -> DType:
         "itemsize": layout.itemsize,
         "category": category,
         "rank": _CATEGORIES.index(category),
-        "index": len(BY_NAME),
+        "index": index,
         "is_floating_point": category == "float",
         "is_complex": category == "complex",
         "is_signed": category in ("float", "complex") or layout.kind == "i",
     }
     for field, value in fields.items():
         object.__setattr__(dtype, field, value)
-    BY_NAME[name] = dtype
     return dtype
 
 
@@ -136,6 +140,13 @@ BY_NAME.update(
     cfloat=complex64,
     cdouble=complex128,
 )
+
+# Known by name and limits, for tables of file formats; no tensor has them.
+FOREIGN: tuple[DType, ...] = tuple(
+    _named(name, "float", getattr(ml_dtypes, name), -1)
+    for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
+                 "float8_e8m0fnu")
+)  # fmt: skip
 
 _REAL_OF = {complex64: float32, complex128: float64}
 _FROM_NUMPY: dict[np.dtype[Any], DType] = {dtype.np: dtype for dtype in ALL}

@@ -13,6 +13,7 @@ from ..core.dtypes import BY_NAME
 from ..core.errors import located
 from ..ops.function import FUNCTIONS, Function, listeners
 from .alias import realise
+from .autocast import casting
 from .forms import binary, general, swapped, unary
 from .indexing import make_getitem, make_setitem
 from .inplace import inplace
@@ -35,6 +36,10 @@ def attach(function: Function) -> Callable[..., Any]:
         operator = form = unary(function, recorded)
     else:
         form = recorded
+    if operator is form:
+        operator = form = casting(function.name, form)
+    else:
+        operator, form = casting(function.name, operator), casting(function.name, form)
     for name in (function.name, *function.aliases):
         RECORDED[name] = form
     if function.method and hasattr(function, "method"):

@@ -200,17 +200,26 @@ def scalar_tensor(
     return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
 
 
-def legacy_constructor(cls: type[Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    """``Tensor(2, 3)``: uninitialised of that size; ``Tensor([1, 2])``: data; default dtype."""
-    if kwargs.keys() - {"device", "dtype"}:
+def legacy_constructor(
+    cls: type[Tensor], *args: Any, dtype_of_class: DType | None = None, **kwargs: Any
+) -> Tensor:
+    """``Tensor(2, 3)``: uninitialised of that size; ``Tensor([1, 2])``: data; of the default
+    dtype, or that of a typed constructor."""
+    dtype = dtype_of_class or default_dtype()
+    if kwargs.keys() - {"device", "dtype", "size"}:
         raise ArgumentError(f"new() received unexpected keywords {sorted(kwargs)}")
+    _check_device(kwargs.get("device"))
+    if "size" in kwargs:
+        args = tuple(kwargs["size"])
     if len(args) == 1 and isinstance(args[0], (list, tuple, np.ndarray, Tensor)):
+        if isinstance(args[0], Tensor):
+            return args[0].detach().to(dtype)
         if not (isinstance(args[0], tuple) and type(args[0]) is not tuple):
-            return tensor(args[0], dtype=default_dtype())
+            return tensor(args[0], dtype=dtype)
         args = tuple(args[0])
-    if all(isinstance(a, int) for a in args):
+    if all(isinstance(a, (int, np.integer)) for a in args):
         shape = args or (0,)
-        return Tensor._from_array(np.zeros(shape, default_dtype().np))
+        return Tensor._from_array(np.zeros(shape, dtype.np))
     raise ArgumentError("new(): expected sizes, or one sequence of data")
 
 

@@ -1,5 +1,5 @@
 """`thalweg.utils`: PyTorch's place for helpers that other packages define."""
 
-from thalweg.utils import data
+from thalweg.utils import checkpoint, data, pytree
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data", "pytree"]

@@ -1,0 +1,271 @@
+"""Runs models under one torch and writes what they computed: ``child WORLD FOLDER NAME...``.
+
+WORLD is ``torch`` (writes the references ``NAME.npz``, float32 and float64) or ``thalweg`` (reads
+their weights, writes ``NAME.thalweg.npz``). Each model's errors go to ``NAME.WORLD.error``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .catalogue import Case, load
+
+LEARNING_RATE = 0.01
+
+
+def file_of(folder: Path, name: str, ending: str) -> Path:
+    """Where a result of a model stands."""
+    return folder / (name.replace("/", "--") + ending)
+
+
+def tensors_of(value: Any) -> Iterator[Any]:
+    """All floating point tensors in a nest of results, in a fixed order."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, dict) or hasattr(value, "to_tuple"):
+        for item in dict(value).values():
+            yield from tensors_of(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_of(item)
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        for item in vars(value).values():
+            if isinstance(item, (torch.Tensor, list, tuple)):
+                yield from tensors_of(item)
+
+
+def default_loss(result: Any) -> Any:
+    """A scalar that depends on every element of every tensor of a result, with uneven weights."""
+    import torch
+
+    total = 0.0
+    for tensor in tensors_of(result):
+        count = tensor.numel()
+        weights = torch.from_numpy(np.cos(np.arange(count)).astype(np.float32))
+        total = total + (tensor * weights.reshape(tensor.shape).to(tensor.dtype)).mean()
+        total = total + tensor.square().mean() * 0.1
+    return total
+
+
+@contextlib.contextmanager
+def same_draws(torch: Any) -> Iterator[None]:
+    """Random numbers that do not depend on the engine, and no dropout, for the whole block."""
+    generator = np.random.default_rng(5)
+    as_type = {torch.float64: np.float64}
+
+    def shape_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
+        if "size" in kwargs:
+            return tuple(kwargs["size"])
+        return tuple(args[0]) if args and not isinstance(args[0], int) else tuple(args)
+
+    def drawn(kind: str, like: bool) -> Any:
+        def draw(*args: Any, **kwargs: Any) -> Any:
+            size = tuple(args[0].shape) if like else shape_of(args, kwargs)
+            dtype = kwargs.get("dtype") or (args[0].dtype if like else torch.get_default_dtype())
+            numbers = getattr(generator, kind)(size).astype(as_type.get(dtype, np.float32))
+            made = torch.from_numpy(np.asarray(numbers)).to(dtype)
+            return made.requires_grad_() if kwargs.get("requires_grad") else made
+
+        return draw
+
+    def kept(input: Any, *args: Any, **kwargs: Any) -> Any:
+        return input
+
+    functional = torch.nn.functional
+    changes = [
+        (torch, "randn", drawn("standard_normal", False)), (torch, "rand", drawn("random", False)),
+        (torch, "randn_like", drawn("standard_normal", True)),
+        (torch, "rand_like", drawn("random", True)),
+        (torch, "randperm", lambda n, **k: torch.from_numpy(generator.permutation(n))),
+    ]  # fmt: skip
+    changes += [(functional, name, kept) for name in
+                ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout")]  # fmt: skip
+    before = [(place, name, getattr(place, name)) for place, name, _ in changes]
+    for place, name, value in changes:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place, name, value in before:
+            setattr(place, name, value)
+
+
+def as_tensors(value: Any, double: bool) -> Any:
+    """NumPy arrays in a nest as tensors."""
+    import torch
+
+    if isinstance(value, np.ndarray):
+        array = value.astype(np.float64) if double and value.dtype == np.float32 else value
+        return torch.from_numpy(array.copy())
+    if isinstance(value, (list, tuple)):
+        return type(value)(as_tensors(v, double) for v in value)
+    if isinstance(value, dict):
+        return {k: as_tensors(v, double) for k, v in value.items()}
+    return value
+
+
+def array_of(tensor: Any) -> Any:
+    return np.array(tensor.detach().cpu().numpy())
+
+
+def silence(model: Any) -> None:
+    """Switch the dropout of modules off; the kind of numbers they draw is each engine's own."""
+    for module in model.modules():
+        if type(module).__name__.lower().startswith(("dropout", "droppath", "alphadropout",
+                                                     "stochasticdepth")):  # fmt: skip
+            for name in ("p", "drop_prob"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
+
+
+def run(case: Case, double: bool) -> dict[str, Any]:
+    """Forward, loss, gradients, optimizer steps and state of one model, as arrays by name."""
+    import torch
+
+    model = case.model
+    model.train(case.train)
+    silence(model)
+    found: dict[str, Any] = {}
+    optimizer_class = getattr(torch.optim, case.optimizer)
+    settings: dict[str, Any] = {"lr": LEARNING_RATE, "weight_decay": 0.01}
+    if case.optimizer == "SGD":
+        settings["momentum"] = 0.9
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = optimizer_class(trained, **settings)
+    inputs, keywords = as_tensors(case.inputs, double), as_tensors(case.keywords, double)
+    with same_draws(torch):
+        for step in range(case.steps):
+            result = (case.call or model)(*inputs, **keywords)
+            loss = (case.loss or default_loss)(result)
+            optimizer.zero_grad()
+            loss.backward()
+            if step == 0:
+                for i, tensor in enumerate(tensors_of(result)):
+                    found[f"forward.{i}"] = array_of(tensor)
+                for name, parameter in model.named_parameters():
+                    if parameter.grad is not None:
+                        found[f"gradient.{name}"] = array_of(parameter.grad)
+            found[f"loss.{step}"] = array_of(loss)
+            optimizer.step()
+    for name, tensor in model.state_dict().items():
+        found[f"after.{name}"] = array_of(tensor)
+    return found
+
+
+def reference(build: Any, folder: Path, name: str) -> None:
+    """Under PyTorch: weights, and results in float32 and float64."""
+    import torch
+
+    torch.manual_seed(0)
+    np.random.seed(0)
+    case = build()
+    state = {k: array_of(v) for k, v in case.model.state_dict().items()}
+    saved = io.BytesIO()
+    torch.save(case.model.state_dict(), saved)
+    file_of(folder, name, ".pt").write_bytes(saved.getvalue())
+    found = {f"float32/{k}": v for k, v in run(case, False).items()}
+    for attempt in (True,):
+        try:
+            torch.manual_seed(0)
+            case = build()
+            _restore(case.model, state)
+            case.model.double()
+            found |= {f"float64/{k}": v for k, v in run(case, attempt).items()}
+        except Exception:
+            # Some models name float32 themselves.
+            found["no float64"] = np.array(traceback.format_exc(limit=-2))
+    found |= {f"state/{k}": v for k, v in state.items()}
+    np.savez(file_of(folder, name, ".npz"), **found)
+
+
+def _restore(model: Any, state: dict[str, Any]) -> None:
+    import torch
+
+    loaded = model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()})
+    if loaded.missing_keys or loaded.unexpected_keys:
+        raise AssertionError(f"state dicts differ: {loaded}")
+
+
+def candidate(build: Any, folder: Path, name: str) -> None:
+    """Under thalweg: results from PyTorch's weights, read from its own file."""
+    import torch
+
+    started = time.perf_counter()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    case = build()
+    state = torch.load(file_of(folder, name, ".pt"))
+    loaded = case.model.load_state_dict(state)
+    if loaded.missing_keys or loaded.unexpected_keys:
+        raise AssertionError(f"state dicts differ: {loaded}")
+    keys = list(case.model.state_dict())
+    if keys != list(state):
+        raise AssertionError(f"order of the state dict differs: {keys[:5]}... {list(state)[:5]}...")
+    found = run(case, False)
+    saved = io.BytesIO()
+    torch.save(case.model.state_dict(), saved)
+    file_of(folder, name, ".thalweg.pt").write_bytes(saved.getvalue())
+    saved.seek(0)
+    for key, tensor in torch.load(saved).items():
+        if not np.array_equal(array_of(tensor), found[f"after.{key}"], equal_nan=True):
+            raise AssertionError(f"{key} differs after saving and loading")
+    found["seconds"] = np.array(time.perf_counter() - started)
+    np.savez(file_of(folder, name, ".thalweg.npz"), **found)
+
+
+def without_compiled_operators() -> None:
+    """Let torchvision import beside a PyTorch that its compiled part was not built for."""
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    globals()["_library"] = library  # operators live as long as their library
+
+
+def main() -> None:
+    """See the module's docstring."""
+    world, target, *names = sys.argv[1:]
+    folder = Path(target)
+    warnings.simplefilter("ignore")
+    if world == "thalweg":
+        import thalweg.mock_torch
+
+        thalweg.mock_torch.enable()
+    else:
+        import torch
+
+        torch.set_num_threads(1)
+        without_compiled_operators()
+    entries = load()
+    for name in names:
+        failure = file_of(folder, name, f".{world}.error")
+        failure.unlink(missing_ok=True)
+        try:
+            (candidate if world == "thalweg" else reference)(entries[name].build, folder, name)
+        except BaseException as error:
+            failure.write_text(traceback.format_exc())
+            print(f"{world} {name}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+            if not isinstance(error, Exception):
+                raise
+    if world == "thalweg":
+        (folder / "missing.txt").open("a").writelines(
+            f"{name}\t{asker}\n" for name, asker in thalweg.mock_torch.asked().items()
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Doors to other packages' worlds: their import names, their files."""
