@@ -43,7 +43,7 @@ BELOW["tensor"] = {*BELOW["compile"], "compile"}
 BELOW["thalweg"] = {*BELOW["tensor"], "tensor"}
 # Users of the whole, which nothing else may import. All other parts (nn, optim, data, ...) are
 # faces of the tensor layer and may import anything but these.
-TOP = {"app", "interop", "numpy", "tensorflow", "testing"}
+TOP = {"app", "interop", "mock_torch", "numpy", "tensorflow", "testing"}
 
 # Modules that may tell ops apart by name, and why.
 BY_NAME = {

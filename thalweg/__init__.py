@@ -35,6 +35,8 @@ from .tensor.attach import RECORDED as _RECORDED
 from .tensor.attach import Layout as layout
 from .tensor.attach import strided
 from .tensor.creation import as_tensor, asarray, from_numpy, scalar_tensor, tensor
+from .tensor.legacy import TYPES as _TYPES
+from .tensor.legacy import set_default_tensor_type
 from .tensor.modes import (
     eager,
     enable_grad,
@@ -59,8 +61,6 @@ from .tensor.predicates import (
     synchronize,
     use_deterministic_algorithms,
 )
-from .tensor.legacy import TYPES as _TYPES
-from .tensor.legacy import set_default_tensor_type
 from .tensor.printing import set_printoptions
 from .tensor.rng import (
     Generator,

@@ -41,8 +41,10 @@ class record_function:
 class profile:
     """A block whose steps are counted; nothing is measured."""
 
-    def __init__(self, *, activities: Iterable[Any] | None = None, schedule: Any = None,
-                 on_trace_ready: Callable[[Any], Any] | None = None, **options: Any) -> None:  # fmt: skip
+    def __init__(
+        self, *, activities: Iterable[Any] | None = None, schedule: Any = None,
+        on_trace_ready: Callable[[Any], Any] | None = None, **options: Any,
+    ) -> None:  # fmt: skip
         self.step_num = 0
 
     def __enter__(self) -> profile:

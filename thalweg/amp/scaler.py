@@ -13,7 +13,8 @@ class GradScaler:
     """Scales losses, unscales gradients, skips steps whose gradients overflowed, adapts the scale.
 
     Args: ``device`` ("cuda": off, as there is none), ``init_scale``, ``growth_factor`` (> 1) after
-    ``growth_interval`` steps without overflow, ``backoff_factor`` (< 1) after one with, ``enabled``.
+    ``growth_interval`` steps without overflow, ``backoff_factor`` (< 1) after one with it, and
+    ``enabled``.
     """
 
     def __init__(self, device: str = "cuda", init_scale: float = 2.0**16,
@@ -83,9 +84,7 @@ class GradScaler:
                 RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
             )
         if id(optimizer) in self._stepped:
-            raise located(
-                RuntimeError("step() has already been called since the last update().")
-            )
+            raise located(RuntimeError("step() has already been called since the last update()."))
         if id(optimizer) not in self._overflowed:
             self._unscale(optimizer)
         self._stepped.add(id(optimizer))

@@ -59,7 +59,7 @@ cuda = _backend(
     enable_math_sdp=lambda enabled: None, enable_cudnn_sdp=lambda enabled: None,
     preferred_linalg_library=lambda backend=None: None, is_flash_attention_available=lambda: False,
 )  # fmt: skip
-mps = _backend("mps", is_macos_or_newer=lambda major, minor: False, is_macos13_or_newer=lambda *a: False)
+mps = _backend("mps", is_macos_or_newer=lambda *v: False, is_macos13_or_newer=lambda *v: False)
 mkl = _backend("mkl", VERBOSE_OFF=0, VERBOSE_ON=1)
 mkldnn = _backend("mkldnn", enabled=False, deterministic=False, allow_tf32=True, matmul=_Switches(),
                   conv=_Switches(), rnn=_Switches())  # fmt: skip

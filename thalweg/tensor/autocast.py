@@ -17,15 +17,14 @@ from ..core.errors import located
 from .tensor import Tensor
 from .trace import local
 
-LOWER = frozenset("""
+_LOWER = """
 addmm addbmm baddbmm bmm mm matmul einsum tensordot chain_matmul corrcoef cov
 linalg.vecdot linalg.multi_dot linalg.matmul linalg.matrix_power nn.functional.linear
 nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d nn.functional.conv_transpose1d
 nn.functional.conv_transpose2d nn.functional.conv_transpose3d nn.functional.prelu
 nn.functional.scaled_dot_product_attention
-""".split())  # fmt: skip
-
-FLOAT32 = frozenset("""
+"""
+_FLOAT32 = """
 cdist cholesky cholesky_inverse cholesky_solve geqrf inverse logdet lu lu_solve nanquantile ormqr
 pinverse prod qr quantile stft svd trace triangular_solve
 nn.functional.adaptive_avg_pool3d nn.functional.adaptive_max_pool3d nn.functional.avg_pool3d
@@ -38,7 +37,8 @@ nn.functional.max_pool3d nn.functional.max_unpool2d nn.functional.max_unpool3d
 nn.functional.max_unpool1d nn.functional.mse_loss nn.functional.multi_margin_loss
 nn.functional.multilabel_margin_loss nn.functional.nll_loss nn.functional.poisson_nll_loss
 nn.functional.smooth_l1_loss nn.functional.soft_margin_loss nn.functional.triplet_margin_loss
-""".split())  # fmt: skip
+"""
+LOWER, FLOAT32 = frozenset(_LOWER.split()), frozenset(_FLOAT32.split())
 _FLOAT32_FAMILIES = ("fft.", "linalg.")
 
 WIDEST = frozenset(("cat", "concat", "concatenate", "stack", "index_copy"))
@@ -65,9 +65,9 @@ _used = False  # whether autocast was ever entered: until then, calls look no fu
 def casting(name: str, form: Callable[..., Any]) -> Callable[..., Any]:
     """A public function under autocast's policy: ``form`` itself if it has none."""
     if name in LOWER:
-        choose: Callable[[DType, list[Tensor]], DType | None] = lambda lower, found: lower
+        choose: Callable[[DType, list[Tensor]], DType | None] = _lower
     elif name in FLOAT32 or name.startswith(_FLOAT32_FAMILIES):
-        choose = lambda lower, found: float32
+        choose = _float32
     elif name in WIDEST:
         choose = _widest
     else:
@@ -85,6 +85,14 @@ def casting(name: str, form: Callable[..., Any]) -> Callable[..., Any]:
             return form(*args, **kwargs)
 
     return call
+
+
+def _lower(lower: DType, found: list[Tensor]) -> DType | None:
+    return lower
+
+
+def _float32(lower: DType, found: list[Tensor]) -> DType | None:
+    return float32
 
 
 def _widest(lower: DType, found: list[Tensor]) -> DType | None:

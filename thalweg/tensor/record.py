@@ -125,11 +125,21 @@ def python_dtype(name: str, kind: Any) -> DType:
     return BY_NAME[_PYTHON_TYPES[kind]]
 
 
+def starred(function: Function) -> str | None:
+    """The parameter that takes any number of positions, as ``*size``: it may be given by name."""
+    for parameter in function.signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return parameter.name
+    return None
+
+
 def call_values(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The function's body applied to the values behind the arguments."""
     dtype = kwargs.get("dtype")
     if dtype is not None and not isinstance(dtype, DType):
         kwargs = {**kwargs, "dtype": python_dtype(function.name, dtype)}
+    if kwargs and (star := starred(function)) in kwargs:
+        args, kwargs = (*args, kwargs[star]), {k: v for k, v in kwargs.items() if k != star}
     return function.impl(*[operand(a) for a in args], **{k: operand(v) for k, v in kwargs.items()})
 
 

@@ -34,7 +34,9 @@ def checkpoint_sequential(
     functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any
 ) -> Any:
     """The functions or modules of a sequence, one after the other, on ``input``."""
-    layers: Sequence[Any] = list(functions.children()) if hasattr(functions, "children") else functions
+    layers: Sequence[Any] = (
+        list(functions.children()) if hasattr(functions, "children") else functions
+    )
     for layer in layers:
         input = layer(input)
     return input

@@ -86,7 +86,11 @@ def _node(tree: Any) -> tuple[Any, NodeDef] | None:
     definition = SUPPORTED_NODES.get(kind)
     if definition is not None:
         return kind, definition
-    return ("namedtuple", _NAMED_TUPLE) if isinstance(tree, tuple) and hasattr(tree, "_fields") else None
+    return (
+        ("namedtuple", _NAMED_TUPLE)
+        if isinstance(tree, tuple) and hasattr(tree, "_fields")
+        else None
+    )
 
 
 def tree_flatten(
@@ -110,9 +114,7 @@ def tree_unflatten(leaves: Iterable[Any], treespec: TreeSpec) -> Any:
     """The nest with these leaves. ValueError if their number does not fit."""
     given = list(leaves)
     if len(given) != treespec.num_leaves:
-        raise ValueError(
-            f"tree_unflatten: expected {treespec.num_leaves} leaves, got {len(given)}"
-        )
+        raise ValueError(f"tree_unflatten: expected {treespec.num_leaves} leaves, got {len(given)}")
     return _build(treespec, iter(given))
 
 

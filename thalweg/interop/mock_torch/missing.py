@@ -3,7 +3,7 @@
 A stand-in is a class, so that sources may import it, take its attributes, subclass it, annotate
 with it, decorate with it and ask `isinstance` (nothing is one). Calling it, making an instance of
 a subclass, computing with it or asking for its truth raises `MissingName` with its full name; only
-while a module is imported a call, as of a decorator with arguments, is put off, and nothing is true.
+while a module is imported, a call, as of a decorator with arguments, is put off, and none is true.
 """
 
 from __future__ import annotations

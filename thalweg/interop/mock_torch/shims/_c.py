@@ -11,7 +11,9 @@ from thalweg.tensor import Tensor as TensorBase
 Generator, Size, dtype, device, layout = (
     thalweg.Generator, thalweg.Size, thalweg.dtype, thalweg.device, thalweg.layout,
 )  # fmt: skip
-Value, Node, Graph = (type(name, (), {"__module__": "torch._C"}) for name in ("Value", "Node", "Graph"))
+Value, Node, Graph = (
+    type(name, (), {"__module__": "torch._C"}) for name in ("Value", "Node", "Graph")
+)
 _TensorBase = TensorBase
 
 

@@ -57,7 +57,7 @@ register_fake = impl_abstract = register_kernel = register_vmap = _register
 register_torch_dispatch = _register
 
 
-def register_autograd(op: Any, backward: Any, /, *, setup_context: Any = None, lib: Any = None) -> None:
+def register_autograd(op: Any, backward: Any, /, **options: Any) -> None:
     """See `CustomOp.register_autograd`."""
 
 

@@ -1,4 +1,4 @@
-"""`torch.ops`: operators by namespace. Those of ATen are thalweg's functions, others are missing."""
+"""`torch.ops`: operators by namespace. ATen's are thalweg's functions, others missing."""
 
 from __future__ import annotations
 

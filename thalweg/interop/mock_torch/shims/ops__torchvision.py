@@ -1,4 +1,4 @@
-"""`torch.ops.torchvision`: operators of torchvision's compiled part, none of which can be loaded."""
+"""`torch.ops.torchvision`: operators of torchvision's compiled part, which cannot be loaded."""
 
 
 def _cuda_version() -> int:

@@ -10,13 +10,10 @@ from typing import Any, BinaryIO
 import thalweg
 from thalweg import amp as _amp
 from thalweg import torch_files as _files
-from thalweg.compiler import compile
 from thalweg.serialization import replacing as _replacing
 from thalweg.tensor import Tensor
 from thalweg.tensor.autocast import get_autocast_dtype, is_autocast_enabled, set_autocast_dtype
 from thalweg.tensor.autocast import set_autocast_enabled as _set_autocast
-
-from .torch_version import __version__
 
 # ---- files
 
@@ -242,7 +239,6 @@ quantized_types = ("qint8", "quint8", "qint32", "quint4x2", "quint2x4")
 @contextlib.contextmanager
 def _disable_functionalization() -> Iterator[None]:
     yield
-
 
 
 has_mkl = has_lapack = has_openmp = has_spectral = True
