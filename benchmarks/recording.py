@@ -1,11 +1,12 @@
 """Host cost of one operation: recording (trie hits) beside PyTorch eager with autograd.
 
-    python -m benchmarks.recording
+    python -m benchmarks.recording [--python]
 
 Tensors are 3x4 float32, so that arithmetic costs next to nothing; both libraries run on one
 thread. Rounds alternate between the libraries; the table gives medians over rounds, in
 microseconds per operation, and the ratio of the medians. Recording is timed without execution (the
-values are dropped unread), and with backward and execution of the recorded step.
+values are dropped unread), and with backward and execution of the recorded step. Calls take the
+native forms that are in their way once anything was compiled; ``--python`` measures without them.
 """
 
 from __future__ import annotations
@@ -98,11 +99,16 @@ def compare(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=25)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--python", action="store_true", help="without native forms")
+    options = parser.parse_args()
+    rounds = options.rounds
     import torch
 
     import thalweg
+    from thalweg.tensor import hits
 
+    if not options.python and not hits.install():
+        raise SystemExit("this interpreter has no native forms")
     torch.set_num_threads(1)
     thalweg.set_num_threads(1)
     mine, other = tensors(thalweg), tensors(torch)

@@ -431,6 +431,10 @@ class Function:
             for a, b in zip(yes, no, strict=True)
         ]
 
+    def start(self, label: str) -> None:
+        """Begin a block that other instructions jump to by name."""
+        self._start(label)
+
     def _start(self, label: str) -> None:
         self._lines.append(f"{label}:")
         self._block = label

@@ -1,8 +1,8 @@
 """The tensor layer: recording, views and in-place operations, autograd."""
 
-from . import attach, functional_inplace, functional_native, functional_reading, printing
+from . import attach, functional_inplace, functional_native, functional_reading, hits, printing
 from .parameter import Parameter
 from .tensor import Tensor
 
 __all__ = ["Parameter", "Tensor", "attach", "functional_inplace", "functional_native",
-           "functional_reading", "printing"]  # fmt: skip
+           "functional_reading", "hits", "printing"]  # fmt: skip

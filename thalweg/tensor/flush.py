@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Called with the recorded graph of each flush (see `tensor.inspect.watch`).
 observers: list[Callable[[Graph], None]] = []
+# Called after a flush that had to be compiled.
+after_planning: list[Callable[[], None]] = []
 
 
 class History:
@@ -176,6 +178,8 @@ def _run(trace: Trace, live: list[int]) -> None:
         with uncollected():
             plan = make_plan(state, live)
         state.plans[key] = plan
+        for listener in after_planning:
+            listener()
     for observer in observers:
         observer(plan.graph)
     trie.clock += 1

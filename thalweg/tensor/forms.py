@@ -28,27 +28,55 @@ _new = object.__new__
 _HANDLES = frozenset({Tensor, Parameter})
 
 
+class Form:
+    """One way of calling a recorded function: ``public`` is what users call, ``code`` its code in
+    keys, ``slow`` takes any arguments and all situations; ``swapped`` forms take the function's two
+    arguments in reverse. ``native`` is the form's twin in machine code once there is one."""
+
+    __slots__ = ("code", "native", "public", "slow", "swapped")
+
+    def __init__(self, code: int, slow: Callable[..., Any], swapped: bool = False) -> None:
+        self.code = code
+        self.slow = slow
+        self.swapped = swapped
+        self.public: Callable[..., Any] = slow
+        self.native: Any = None
+
+
+# Every form whose hits may be native, and what makes the twin of a new one once that is wanted.
+FORMS: list[Form] = []
+make_native: Callable[[Form], Any] | None = None
+
+
+def _published(form: Form, public: Callable[..., Any]) -> Callable[..., Any]:
+    form.public = public
+    FORMS.append(form)
+    if make_native is not None:
+        form.native = make_native(form)
+    return public
+
+
 def general(function: Function) -> Callable[..., Any]:
     """The recorded form of a function for any arguments."""
     code = next(codes)
     accepts_out = "out" in function.signature.parameters
     promotable = function.name in PROMOTABLE or bool(function.operators)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def whole(*args: Any, **kwargs: Any) -> Any:
         if shared.active and shared.must_lock():
             with shared.lock:
-                return call(*args, **kwargs)
+                return whole(*args, **kwargs)
         if kwargs:
             if "out" in kwargs and not accepts_out:
                 out = kwargs.pop("out")
                 if out is not None:
                     check_out(out, args)
-                    value = call(*args, **kwargs)
+                    value = whole(*args, **kwargs)
                     if isinstance(out, Tensor) and any(out is a for a in args):
                         fit_inplace(out._meta.value, value._meta.value, function.name)
                     return store_out(function.name, value, out)
             if not PASSIVE.isdisjoint(kwargs):
-                return with_options(function, call, args, kwargs)
+                return with_options(function, whole, args, kwargs)
         if function.host:
             return run_host(function, args, kwargs)
         trace = local.trace
@@ -68,23 +96,34 @@ def general(function: Function) -> Callable[..., Any]:
             if promotable:
                 promoted = promote_numbers(code, trace, args, kwargs)
                 if promoted is not None:
-                    return call(*promoted[0], **promoted[1])
+                    return whole(*promoted[0], **promoted[1])
             found = miss(function, trace, tuple(key), args, kwargs)
         trace.state = found
         return deliver(function, trace, found, args, kwargs)
 
-    call.__name__ = call.__qualname__ = function.name.rpartition(".")[2]
-    call.__doc__ = function.impl.__doc__
-    call.__wrapped__ = function.impl  # type: ignore[attr-defined]
-    call.code = code  # type: ignore[attr-defined]
-    return call
+    whole.__name__ = whole.__qualname__ = function.name.rpartition(".")[2]
+    whole.__doc__ = function.impl.__doc__
+    whole.__wrapped__ = function.impl  # type: ignore[attr-defined]
+    if function.random or function.host:
+        return whole
+    form = Form(code, whole)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return (form.native or whole)(*args, **kwargs)
+
+    call.form = form  # type: ignore[attr-defined]
+    return _published(form, _named(call, function, whole))
 
 
 def unary(function: Function, whole: Callable[..., Any]) -> Callable[..., Any]:
     """The recorded form of ``f(x)``; what is not a plain hit takes the ``whole`` form."""
-    code = whole.code  # type: ignore[attr-defined]
+    form = whole.form  # type: ignore[attr-defined]
+    code, whole = form.code, form.slow
+    form = Form(code, whole)
 
     def call(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if form.native is not None:
+            return form.native(input, *args, **kwargs)
         trace = shared.trace
         try:
             if input._trace is trace and not args and not kwargs:
@@ -104,7 +143,7 @@ def unary(function: Function, whole: Callable[..., Any]) -> Callable[..., Any]:
             pass  # not a tensor: the whole form says so
         return whole(input, *args, **kwargs)
 
-    return _named(call, function, whole)
+    return _published(form, _named(call, function, whole))
 
 
 def binary(
@@ -112,7 +151,12 @@ def binary(
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The recorded forms of ``f(x, y)``, y a tensor or a number: as an operator, and as a
     function that also takes further arguments."""
-    code = whole.code  # type: ignore[attr-defined]
+    form = whole.form  # type: ignore[attr-defined]
+    code, whole = form.code, form.slow
+
+    def slow(self: Any, other: Any) -> Any:
+        other = operand(other)
+        return other if other is NotImplemented else whole(self, other)
 
     def operator(self: Any, other: Any) -> Any:
         trace = shared.trace
@@ -139,26 +183,34 @@ def binary(
                     tensor._buffer = tensor._extra = None
                     trace.tensors.append(tensor)
                     return tensor
-        other = operand(other)
-        return other if other is NotImplemented else whole(self, other)
+        return slow(self, other)
+
+    form = Form(code, whole)
 
     def call(input: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
+        if form.native is not None:
+            return form.native(input, other, *args, **kwargs)
         if args or kwargs or type(input) not in _HANDLES:
             return whole(input, other, *args, **kwargs)
         made = operator(input, other)
         return whole(input, other) if made is NotImplemented else made
 
-    return _named(operator, function, whole), _named(call, function, whole)
+    return (
+        _published(Form(code, slow), _named(operator, function, whole)),
+        _published(form, _named(call, function, whole)),
+    )
 
 
 def swapped(function: Function, whole: Callable[..., Any]) -> Callable[..., Any]:
     """The operator for ``other f self``: what Python calls when the left side is no tensor."""
+    form = whole.form  # type: ignore[attr-defined]
+    code, whole = form.code, form.slow
 
     def operator(self: Any, other: Any) -> Any:
         other = operand(other)
         return other if other is NotImplemented else whole(other, self)
 
-    return _named(operator, function, whole)
+    return _published(Form(code, operator, swapped=True), _named(operator, function, whole))
 
 
 def operand(other: Any) -> Any:

@@ -29,7 +29,7 @@ from .trace import Meta, State, Trace, guard, new_metas, scalar_leaf, trie
 
 _new = object.__new__
 codes = itertools.count(16)
-_LIST = "\0list"
+_OPEN, _CLOSE = "\0[", "\0]"  # around the items of a list or tuple
 _PLAIN = {int, type(None), str, DType, Device, type(Ellipsis)}
 _NUMBER = {float, bool, complex}
 _PYTHON_TYPES: dict[Any, str] = {
@@ -80,10 +80,10 @@ def encode(trace: Trace, value: Any, key: list[Any]) -> None:
         # Equal keys must mean equal values: 0.0 == -0.0, and nan != nan.
         key.append(value if value == value and value else repr(value))
     elif kind is tuple or kind is list or kind is Size:
-        key.append(_LIST)
-        key.append(len(value))
+        key.append(_OPEN)
         for item in value:
             encode(trace, item, key)
+        key.append(_CLOSE)
     elif isinstance(value, Tensor):
         bind(trace, value)
         key.append(value._meta)
