@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from ..ir.anchor import AnchorCall
+from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from .builder import Module
 from .conv_multiply import Multiply
-from .conv_problem import forward_problem, gradient_problem
+from .conv_problem import Problem, forward_problem, gradient_problem
 from .conv_result import Writer
 from .conv_tile import tile_for
 from .conv_weight_grad import WeightGrad
 from .target import Target
 from .templates import template
+from .winograd import Winograd, suits
 
 
 @template("conv")
@@ -20,7 +21,7 @@ def conv(call: AnchorCall, target: Target) -> NativeKernel:
     if is_empty(call):
         return zeros(call, target)
     problem, x = forward_problem(call.operands[0], call.operands[1], dict(call.attrs))
-    return Multiply(call, problem, x, target).build()
+    return correlate(call, problem, x, target)
 
 
 @template("conv_input_grad")
@@ -29,13 +30,27 @@ def conv_input_grad(call: AnchorCall, target: Target) -> NativeKernel:
     if is_empty(call):
         return zeros(call, target)
     problem, g = gradient_problem(call.operands[0], call.operands[1], dict(call.attrs))
-    return Multiply(call, problem, g, target).build()
+    return correlate(call, problem, g, target)
 
 
 @template("conv_weight_grad")
 def conv_weight_grad(call: AnchorCall, target: Target) -> NativeKernel:
     """`conv_weight_grad` of x and g; the result is seen as [1, o, elements of a filter]."""
     return zeros(call, target) if is_empty(call) else WeightGrad(call, target).build()
+
+
+def correlate(call: AnchorCall, problem: Problem, x: Operand, target: Target) -> NativeKernel:
+    """The kernel of a problem that is not empty."""
+    outputs = winograd_outputs(problem, call)
+    if outputs:
+        return Winograd(call, problem, x, target, outputs).build()
+    return Multiply(call, problem, x, target).build()
+
+
+def winograd_outputs(problem: Problem, call: AnchorCall) -> int:
+    import os
+    if not suits(problem) or not call.dtype.is_floating_point: return 0
+    return int(os.environ.get("WINO", "2"))
 
 
 def is_empty(call: AnchorCall) -> bool:

@@ -95,6 +95,7 @@ class Multiply:
         self.layout: Layout = direct or copy_layout(problem)
         self.copied = direct is None
         self.passes = plan_passes(problem, self.layout, self.tile, DEPTH)
+        self.inline = len(self.passes) == 1 and self.passes[0].taps <= INLINE_TAPS
         self.cut = cut_tasks(problem, self.passes, self.tile)
         first = len(call.params)
         self.weights_at, self.source_at = first, first + 1 if self.copied else x.buffer
@@ -112,7 +113,7 @@ class Multiply:
             elements = problem.batch * self.layout.image + 4 * tile.columns
             workspaces.append(elements * tile.size)
             launches.append(Launch(SPREAD, problem.batch * channels, 1))
-        write_columns(module, problem, self.layout, self.passes, tile)
+        write_columns(module, problem, self.layout, self.passes, tile, self.inline)
         write_tile(module, tile)
         for number in range(len(self.passes)):
             self._write_product(module, number)
@@ -135,9 +136,8 @@ class Multiply:
             ("ptr noalias", "panels"), ("ptr noalias", "scratch"), ("i64", "first"),
             ("i64", "count"), ("i64", "row"), ("i64", "rows"),
         ]  # fmt: skip
-        inline = len(self.passes) == 1 and work.taps <= INLINE_TAPS
         table = Val("ptr", "null")
-        if not inline:
+        if not self.inline:
             offsets = ", ".join(f"i64 {o}" for o in work.offsets)
             table = module.constant(f"offsets_{number}", f"[{work.taps} x i64] [{offsets}]")
         width = round_up(problem.rows * len(work.parts), tile.rows)

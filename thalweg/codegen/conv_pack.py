@@ -212,20 +212,20 @@ def _write_weight_pass(
 
 
 def write_columns(
-    module: Module, problem: Problem, layout: Layout, passes: Sequence[Pass], tile: Tile
-) -> None:
+    module: Module, problem: Problem, layout: Layout, passes: Sequence[Pass], tile: Tile,
+    inline: bool,
+) -> None:  # fmt: skip
     """``columns(source, panel, first, c0, channels, t0, taps, table)`` packs ``tile.columns``
     positions from ``first`` on (counted through the batch) as [channel][tap][column]. ``table`` are
-    the offsets of the taps; they are written into the code instead if they are few and there is
-    one pass. Positions past the last repeat it."""
+    the offsets of the taps; ``inline`` writes those of the one pass into the code instead.
+    Positions past the last repeat it."""
     params = [
         ("ptr noalias readonly", "source"), ("ptr noalias", "panel"), ("i64", "first"),
         ("i64", "c0"), ("i64", "channels"), ("i64", "t0"), ("i64", "taps"),
         ("ptr noalias readonly", "table"),
     ]  # fmt: skip
-    inline = passes[0].offsets if len(passes) == 1 and passes[0].taps <= INLINE_TAPS else None
     with module.function(COLUMNS, params, internal=True) as f:
-        _Columns(f, problem, layout, tile, inline).write()
+        _Columns(f, problem, layout, tile, passes[0].offsets if inline else None).write()
 
 
 class _Columns:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..core.dtypes import DType
 from ..ir.loops import compute_dtype
-from .builder import Function, Int, Module, Val, literal, size_of, vector
+from .builder import Function, Int, Module, Val, lanes_of, literal, size_of, vector
 from .target import Target
 from .types import register_type
 
@@ -104,3 +104,17 @@ def write_tile(module: Module, tile: Tile) -> None:
                 f.store(value, place, align)
 
         f.either(f.param("accumulate"), add, put)
+
+
+def store_front(f: Function, tile: Tile, value: Val, into: Val, count: int) -> None:
+    """The first ``count`` lanes of a vector, exactly: what lies behind may be another task's."""
+    lanes = lanes_of(value.type)
+    at, width = 0, lanes
+    while at < count:
+        if width <= count - at:
+            part = value if width == lanes else f.shuffle(value, None, range(at, at + width))
+            if width == 1:
+                part = f.extract(value, at)
+            f.store(part, f.gep(tile.type, into, at))
+            at += width
+        width = max(width // 2, 1)

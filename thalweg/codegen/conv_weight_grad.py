@@ -21,7 +21,7 @@ from .conv_pack import ceil_div, round_up
 from .conv_problem import Layout, copy_layout, direct_layout, forward_problem
 from .conv_result import Writer, write_run
 from .conv_spread import SPREAD, argument, write_spread
-from .conv_tile import TILE, Tile, tile_for, write_tile
+from .conv_tile import TILE, Tile, store_front, tile_for, write_tile
 from .target import Target
 from .types import as_computed, memory_type
 
@@ -250,7 +250,7 @@ class WeightGrad:
                     line = f.gep(tile.type, into, f.add(f.mul(p, tile.rows), first))
                     shown = min(lanes, tile.rows - first)
                     for u, value in enumerate(transposed(f, loaded)):
-                        self._store_front(f, value, f.gep(tile.type, line, u * tile.rows), shown)
+                        store_front(f, tile, value, f.gep(tile.type, line, u * tile.rows), shown)
         with f.loop(whole, count) as p:
             line = f.gep(tile.type, into, f.mul(p, tile.rows))
             for i in range(tile.rows):
@@ -259,18 +259,6 @@ class WeightGrad:
                     at = f.gep(stored, starts[i], f.mul(p, step))
                     value = as_computed(f, f.load(stored, at), g.dtype)
                 f.store(value, f.gep(tile.type, line, i))
-
-    def _store_front(self, f: Function, value: Val, into: Val, count: int) -> None:
-        """The first ``count`` lanes, exactly: what lies behind may be another task's."""
-        at, width = 0, self.tile.lanes
-        while at < count:
-            if width <= count - at:
-                part = value
-                if width < self.tile.lanes:
-                    part = f.shuffle(value, None, range(at, at + width))
-                f.store(part, f.gep(self.tile.type, into, at))
-                at += width
-            width //= 2
 
     def _write_line(self, module: Module) -> None:
         """``line(source, offsets, count, tail, panel)`` packs ``count`` elements of the windows of
