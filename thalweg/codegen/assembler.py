@@ -18,9 +18,14 @@ from typing import Any
 
 @functools.cache
 def llvm() -> Any:
-    """llvmlite's binding, initialised for all targets."""
+    """llvmlite's binding, initialised for all targets.
+
+    Loop strength reduction is off: on kernels with many addresses in a loop it took half of the
+    whole code generation, and made none of them faster.
+    """
     import llvmlite.binding as binding
 
+    binding.set_option("thalweg", "-disable-lsr")
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     return binding

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..core import flags
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
+from . import winograd
 from .builder import Module
 from .conv_multiply import Multiply
 from .conv_problem import Problem, forward_problem, gradient_problem
@@ -12,7 +14,7 @@ from .conv_tile import tile_for
 from .conv_weight_grad import WeightGrad
 from .target import Target
 from .templates import template
-from .winograd import Winograd, suits
+from .winograd import Winograd
 
 
 @template("conv")
@@ -41,16 +43,9 @@ def conv_weight_grad(call: AnchorCall, target: Target) -> NativeKernel:
 
 def correlate(call: AnchorCall, problem: Problem, x: Operand, target: Target) -> NativeKernel:
     """The kernel of a problem that is not empty."""
-    outputs = winograd_outputs(problem, call)
-    if outputs:
-        return Winograd(call, problem, x, target, outputs).build()
+    if flags.winograd and winograd.pays(problem, tile_for(call.dtype, target)):
+        return Winograd(call, problem, x, target).build()
     return Multiply(call, problem, x, target).build()
-
-
-def winograd_outputs(problem: Problem, call: AnchorCall) -> int:
-    import os
-    if not suits(problem) or not call.dtype.is_floating_point: return 0
-    return int(os.environ.get("WINO", "2"))
 
 
 def is_empty(call: AnchorCall) -> bool:

@@ -83,10 +83,20 @@ def write_tile(module: Module, tile: Tile) -> None:
                     result.append(multiply_add(f, left, right[j], sums[i * tile.vectors + j]))
             return result
 
+        def ahead(at: Int, offset: int) -> None:
+            """Fetches what the next tile of rows, which lies behind this one, will read here."""
+            f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+            place = f.gep(tile.type, following, f.mul(at, tile.rows))
+            place = f.gep(tile.type, place, offset * tile.rows)
+            f.emit(f"call void @llvm.prefetch.p0({place}, i32 0, i32 3, i32 1)")
+
+        following = f.gep(tile.type, a, f.mul(count, tile.rows))
         whole = f.mul(f.div(count, UNROLL), UNROLL)
         zeros = [tile.zero()] * (tile.rows * tile.vectors)
         with f.carry(0, whole, zeros, UNROLL) as (k, sums, out):
             for u in range(UNROLL):
+                if u % 2 == 0:
+                    ahead(k, u)
                 sums = step(k, u, sums)
             out[:] = sums
         with f.carry(whole, count, out, 1) as (k, sums, out):

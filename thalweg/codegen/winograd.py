@@ -16,6 +16,7 @@ only those whose windows contain it. The flag ``winograd`` switches to the direc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from ..ir.anchor import AnchorCall, Operand
@@ -31,6 +32,7 @@ from .types import as_computed, memory_type
 from .winograd_transforms import Maps, combination, maps
 
 FILTERS, PATCHES, RESULTS, MULTIPLY = "filters", "patches", "results", "multiply"
+OUTPUTS = 2  # a tile's elements per dimension; 4 need fewer products but lose a digit in float32
 SCRATCH = 448 * 1024
 DEPTH = 256  # channels of one call of the tile
 ROWS = 48  # rows whose products are held before they are transformed back
@@ -44,6 +46,25 @@ def suits(problem: Problem) -> bool:
         a.step == 1 and len(a.parts) == 1 and sorted(t.offset for t in a.parts[0]) == [0, 1, 2]
         for a in problem.axes
     )
+
+
+def pays(problem: Problem, tile: Tile) -> bool:
+    """Whether Winograd is expected to beat the direct product, both counted in multiplications.
+
+    Transforms cost as much as the given number of multiplications for every patch and channel,
+    tile and row, filter and channel (measured with AVX2).
+    """
+    if not suits(problem) or tile.type.startswith("i"):
+        return False
+    tiles = problem.batch * math.prod(ceil_div(a.count, OUTPUTS) for a in problem.axes)
+    if choose_cut(problem, tiles, maps(OUTPUTS, 3), tile) is None:
+        return False
+    rows, channels = round_up(problem.rows, tile.rows), problem.channels
+    padded = round_up(tiles, tile.columns)
+    products = (OUTPUTS + 2) ** 2 * padded * rows * channels
+    transforms = 150 * padded * channels + 110 * padded * rows + 250 * rows * channels
+    direct = 9 * round_up(problem.batch * problem.positions, tile.columns) * rows * channels
+    return products + transforms < 0.85 * direct
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +107,9 @@ class Winograd:
     """Writes the kernel of one problem that `suits`."""
 
     def __init__(
-        self, call: AnchorCall, problem: Problem, x: Operand, target: Target, outputs: int
-    ) -> None:
+        self, call: AnchorCall, problem: Problem, x: Operand, target: Target,
+        outputs: int = OUTPUTS,
+    ) -> None:  # fmt: skip
         self.call, self.problem, self.x, self.w = call, problem, x, call.operands[1]
         self.target, self.tile = target, tile_for(call.dtype, target)
         self.maps = maps(outputs, 3)
@@ -110,9 +132,16 @@ class Winograd:
             count = ceil_div(axis.count, m)
             axes.append(
                 Axis(
-                    axis.size, m, tuple(range(m)), axis.low, count + reach, count,
-                    (tuple[Tap, ...](),) * m, axis.count, m,
-                )  # fmt: skip
+                    axis.size,
+                    m,
+                    tuple(range(m)),
+                    axis.low,
+                    count + reach,
+                    count,
+                    (tuple[Tap, ...](),) * m,
+                    axis.count,
+                    m,
+                )
             )
         return replace(problem, axes=tuple(axes))
 
@@ -396,4 +425,3 @@ class Winograd:
                     "void", f"{RESULTS}_{group}", f.gep(tile.type, products, f.mul(p, size)),
                     f.gep(tile.type, scratch, place), as_value(end),
                 )  # fmt: skip
-

@@ -27,6 +27,7 @@ num_threads: int
 cache_dir: str
 backend: str
 deterministic: bool
+winograd: bool
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ TABLE: tuple[Flag, ...] = (
     Flag("cache_dir", str, "", "where compiled programs are kept; empty: the user's cache folder"),
     Flag("backend", str, "auto", "auto, native (compile everything) or reference (NumPy)"),
     Flag("deterministic", bool, False, "compile at once: results never depend on earlier runs"),
+    Flag("winograd", bool, True, "3x3 convolutions by fewer products where that is faster"),
 )
 
 _BY_NAME = {flag.name: flag for flag in TABLE}
