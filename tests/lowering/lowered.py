@@ -2,9 +2,12 @@
 
 import numpy as np
 
+from thalweg.ir.anchor import AnchorCall
 from thalweg.ir.loop_interp import run
 from thalweg.ir.loop_verify import verify
-from thalweg.ir.loops import Kernel
+from thalweg.ir.loops import Buffer, Const, For, Kernel, Let, Load, Var, compute_dtype
+from thalweg.lowering import lower_node
+from thalweg.passes.fuse_space import is_anchor
 
 
 def run_kernel(kernel: Kernel, arrays, lanes=True):
@@ -33,3 +36,45 @@ def compare(found, expected, rtol=1e-6, atol=1e-12):
         np.testing.assert_allclose(
             ours.reshape(theirs.shape).astype(np.float64), theirs.astype(np.float64), rtol, atol
         )
+
+
+def run_anchor(call, op, attrs, arrays):
+    """The op's reference on the call's strided operands, then the epilogue, element by element."""
+    buffers = [np.ascontiguousarray(a).reshape(-1) for a in arrays]
+    views = [
+        np.lib.stride_tricks.as_strided(
+            buffers[o.buffer][o.offset :],
+            o.shape,
+            [s * buffers[o.buffer].itemsize for s in o.strides],
+        )
+        for o in call.operands
+    ]
+    dtype = compute_dtype(call.dtype)
+    (result,) = op.run([v.astype(dtype.np) for v in views], attrs)
+    value = Buffer("anchor", dtype, call.shape)
+    index = tuple(Var(n) for n in call.epilogue.index)
+    body = (Let(call.epilogue.value, Load("anchor", index, dtype)), *call.epilogue.body)
+    for name, extent in zip(reversed(call.epilogue.index), reversed(call.shape)):
+        body = (For(name, Const(0), Const(extent), 1, body, "parallel"),)
+    kernel = Kernel("epilogue", (value, *call.params), body)
+    return run_kernel(kernel, [result.reshape(call.shape), *arrays])
+
+
+def run_lowered(graph, arrays):
+    """Every node of a graph by its lowering, or by its reference where it runs on the host."""
+    known = dict(zip(graph.inputs, arrays))
+    for node in graph.nodes:
+        given = [known[v] for v in node.inputs]
+        lowered = lower_node(node)
+        if isinstance(lowered, Kernel):
+            results = run_kernel(lowered, given)
+        elif isinstance(lowered, AnchorCall):
+            body = node.attrs["body"].nodes if "body" in node.attrs else (node,)
+            (anchor,) = [n for n in body if is_anchor(n)]
+            results = run_anchor(lowered, anchor.op, anchor.attrs, given)
+        else:
+            assert "body" not in node.attrs or node.attrs["body"] is None, node
+            results = node.op.run(given, node.attrs)
+        for value, result in zip(node.outputs, results):
+            known[value] = np.asarray(result).reshape(value.shape)
+    return [known[v] for v in graph.outputs]

@@ -30,8 +30,8 @@ from ..ir.loops import (
 )
 from ..ir.node import Node, Value
 from ..ir.types import Shape
+from ..passes.fuse_space import is_reduction
 from .index import ZERO, Affine, Indices
-from .plan import is_reduction
 from .scopes import Scopes
 from .sums import converted, sum_dtype
 

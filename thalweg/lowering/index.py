@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.dtypes import bool_, int64
@@ -127,6 +127,19 @@ class Indices:
         yield
         self.ranges[name] = whole
 
+    def same(self, one: Sequence[Affine], other: Sequence[Affine]) -> bool:
+        """Whether two indices are equal, as far as is known."""
+        return [self._settled(a).key for a in one] == [self._settled(a).key for a in other]
+
+    def _settled(self, a: Affine) -> Affine:
+        """The index with names that can have one value only replaced by that."""
+        found = Affine(a.const, {})
+        for name, coefficient in a.terms.items():
+            known = self.ranges[name]
+            value = constant(known.lo) if known.lo == known.hi else variable(name)
+            found = found.plus(value, coefficient)
+        return found
+
     def interval(self, affine: Affine) -> Interval:
         low = high = affine.const
         for name, coefficient in affine.terms.items():
@@ -162,7 +175,7 @@ class Indices:
             case Unary("neg", x):
                 return self.affine(x).times(-1)
             case Binary("add", left, right):
-                return self.affine(left).plus(self.affine(right))
+                return self.joined(self.affine(left).plus(self.affine(right)))
             case Binary("sub", left, right):
                 return self.affine(left).plus(self.affine(right), -1)
             case Binary("mul", left, right):
@@ -245,6 +258,8 @@ class Indices:
 
     def joined(self, a: Affine) -> Affine:
         """``a`` with quotient and remainder of one number put together again."""
+        if not self.quotients:
+            return a
         for name, coefficient in list(a.terms.items()):
             known = self.quotients.get(name)
             if known is None or not known.remainder or name not in a.terms:

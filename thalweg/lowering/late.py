@@ -15,9 +15,9 @@ from ..core.dtypes import DType
 from ..core.errors import GraphError
 from ..ir.loops import Accumulate, Alloc, Binary, Buffer, Const, Expr, Load, Local, Store, Var
 from ..ir.node import Value
+from ..passes.fuse_space import COLUMN, TOTAL
 from .index import Affine, Indices, variable
 from .layout import unravel
-from .plan import COLUMN, TOTAL
 from .sums import converted, sum_dtype
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Late:
         elements = self.nest.elements
 
         def read(index: tuple[Affine, ...]) -> Expr:
-            if column and elements.linear(index, value.shape).key != column[0].key:
+            if column and not elements.indices.same([elements.linear(index, value.shape)], column):
                 raise GraphError(f"lowering: {value} is read in another column than its own")
             return total
 

@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..ir.anchor import AnchorCall
 from ..ir.graph import Graph
 from ..ir.loops import Kernel
 from ..ir.node import Node, make_input
-from ..ops.contract import Host, LoopKernel
+from ..ops.contract import PRIMITIVES, Host, LoopKernel
+from ..passes.fuse_space import has_elements, is_anchor, is_complex, is_reduction
+from .anchors import anchor_call
 from .nest import loop_kernel
-from .plan import is_reduction
 
 
 def lower_node(node: Node) -> Kernel | AnchorCall | None:
     """The kernel, the template call, or None for a node that runs on the host."""
     rule = node.op.field("lower") if hasattr(node.op, "field") else None
-    if isinstance(rule, Host) or _complex(node):
+    if isinstance(rule, Host) or is_complex(node):
         return None
     if isinstance(rule, LoopKernel):
         made: Kernel | None = rule.build(node)
         return made
-    kind = node.attrs.get("kind") if "body" in node.attrs and "domain" in node.attrs else None
+    if is_anchor(node):
+        return anchor_call(alone(node)[0])
+    fused = node.op is PRIMITIVES["fused"]
+    kind = node.attrs["kind"] if fused else ""
+    if kind == "anchor":
+        return anchor_call(node.attrs["body"])
     if kind == "loops":
         return loop_kernel(
             kernel_name(node.attrs["body"]), node.attrs["body"], node.attrs["domain"],
             node.attrs["inner"],
         )  # fmt: skip
-    if is_elementwise(node) or bool(getattr(node.op, "reduces", "")):
+    if has_elements(node) or bool(getattr(node.op, "reduces", "")):
         body, domain, inner = alone(node)
         return loop_kernel(kernel_name(body), body, domain, inner)
     return None
-
-
-def _complex(node: Node) -> bool:
-    return any(v.dtype.is_complex for v in (*node.inputs, *node.outputs))
-
-
-def is_elementwise(node: Node) -> bool:
-    """Whether the op's ``lower`` rule gives its result element by element."""
-    op: Any = node.op
-    rule = getattr(op, "lower", None)
-    return (
-        not isinstance(rule, str)
-        and callable(rule)
-        and (getattr(op, "pointwise", False) or getattr(op, "indexed", False))
-    )
 
 
 def alone(node: Node) -> tuple[Graph, tuple[int, ...], tuple[int, ...]]:

@@ -36,12 +36,13 @@ from ..ir.loops import (
 )
 from ..ir.node import Value
 from ..ir.types import Shape
+from ..passes.fuse_space import COLUMN, ROW, TOTAL
 from .elements import Elements, Source
 from .index import Affine, Indices
 from .late import Late
 from .layout import Layout, Loop, unravel
-from .plan import COLUMN, ROW, TOTAL, LoopPlan, plan_loops
-from .scopes import Scopes
+from .plan import LoopPlan, plan_loops
+from .scopes import Scopes, without_unused
 from .sums import converted, sum_dtype
 
 BLOCK = 8192  # elements that one task sums up
@@ -138,7 +139,7 @@ class Nest:
         else:
             self._row()
         self.late.finish()
-        return Kernel(self.name, tuple(self.buffers), self.scopes.close())
+        return Kernel(self.name, tuple(self.buffers), without_unused(self.scopes.close()))
 
     def _tasks(self, count: int, work: Callable[[Expr], None]) -> None:
         """A launch of ``count`` tasks."""
@@ -316,8 +317,7 @@ class Nest:
 
     def _known_row(self, value: Value, known: Expr) -> Source:
         def read(index: tuple[Affine, ...]) -> Expr:
-            expected = self.row_place(value.shape)
-            if [a.key for a in index] != [a.key for a in expected]:
+            if not self.indices.same(index, self.row_place(value.shape)):
                 raise GraphError(f"lowering: {value} is read in another row than its own")
             return known
 
@@ -327,8 +327,7 @@ class Nest:
         """A kept element: read where it is the current one, else computed anew."""
 
         def read(index: tuple[Affine, ...]) -> Expr:
-            expected = self.full_place(value.shape)
-            if [a.key for a in index] != [a.key for a in expected]:
+            if not self.indices.same(index, self.full_place(value.shape)):
                 return self.elements.computed(value, index)
             if register is None:
                 return Load(

@@ -17,52 +17,9 @@ from dataclasses import dataclass, field
 
 from ..core.errors import GraphError
 from ..ir.graph import Graph
-from ..ir.loops import FLOAT_UNARY, Binary, Const, Expr, Unary, Var, walk_expr
 from ..ir.node import INPUT, Node, Value
 from ..ir.types import Shape
-
-ROW, COLUMN, TOTAL = "row", "column", "total"
-
-
-def covered(shape: Shape, dims: Iterable[int], domain: Shape) -> frozenset[int] | None:
-    """The dimensions of ``domain`` that are the dimensions ``dims`` of ``shape``, which orders
-    the same elements; None if those are no whole dimensions of it. Extents of 1 never count."""
-    if shape == domain:
-        return frozenset(d for d in dims if domain[d] != 1)
-    if 0 in shape:
-        return None
-    spans = [(s, s * shape[d]) for d, s in enumerate(_strides(shape)) if d in set(dims)]
-    found = frozenset(
-        d
-        for d, step in enumerate(_strides(domain))
-        if domain[d] != 1
-        and any(low <= step and step * domain[d] <= high for low, high in _joined(spans))
-    )
-    size = math.prod(shape[d] for d in dims)
-    return found if math.prod(domain[d] for d in found) == size else None
-
-
-def _strides(shape: Shape) -> list[int]:
-    return [math.prod(shape[d + 1 :]) for d in range(len(shape))]
-
-
-def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for low, high in sorted(s for s in spans if s[0] < s[1]):
-        if joined and joined[-1][1] == low:
-            joined[-1] = (joined[-1][0], high)
-        else:
-            joined.append((low, high))
-    return joined
-
-
-def is_reduction(node: Node) -> bool:
-    """Whether a node sums up elements. One that runs over extents of 1 does not: its result has
-    an element for each of the operand."""
-    if not getattr(node.op, "reduces", ""):
-        return False
-    shape = node.inputs[0].shape
-    return any(shape[d] != 1 for d in node.attrs["dims"])
+from ..passes.fuse_space import COLUMN, ROW, TOTAL, cost_of, covered, is_reduction
 
 
 def reduction_kind(node: Node, domain: Shape, inner: frozenset[int]) -> str | None:
@@ -166,8 +123,6 @@ def _choose_kept(plan: LoopPlan, body: Graph) -> None:
 
 
 KEEP_WEIGHT = 8
-_COSTS = {"div": 4, "sqrt": 4, "rsqrt": 4, "neg": 1, "abs": 1, "sign": 1, "not": 1,
-          "floor": 1, "ceil": 1, "trunc": 1, "round": 1, "pow": 40, "atan2": 30}  # fmt: skip
 
 
 def weight(value: Value, known: dict[Value, int]) -> int:
@@ -185,29 +140,3 @@ def weight(value: Value, known: dict[Value, int]) -> int:
         found = sum(weight(v, known) for v in dict.fromkeys(node.inputs))
     known[value] = found
     return found
-
-
-_cost_cache: dict[tuple[object, ...], int] = {}
-
-
-def cost_of(node: Node) -> int:
-    """About how many instructions a pointwise op takes: its ``lower`` rule, weighed."""
-    key = (node.op.name, tuple(t.dtype.name for t in node.types), str(sorted(node.attrs.items())))
-    found = _cost_cache.get(key)
-    if found is None:
-        scalars = [Var(f"x{k}", v.dtype) for k, v in enumerate(node.inputs)]
-        tree: Expr = node.op.lower(*scalars, **node.attrs)
-        found = _cost_cache[key] = sum(map(_op_cost, walk_expr(tree)))
-    return found
-
-
-def _op_cost(expr: Expr) -> int:
-    match expr:
-        case Const() | Var():
-            return 0
-        case Unary(op, _):
-            return _COSTS.get(op, 20 if op in FLOAT_UNARY else 1)
-        case Binary(op, _, _):
-            return _COSTS.get(op, 1)
-        case _:
-            return 1

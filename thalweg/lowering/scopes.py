@@ -8,11 +8,11 @@ is computed once per row, without a pass that would move it there.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.dtypes import DType
-from ..ir.loops import Const, Expr, For, Let, Local, Stmt, Var, walk_expr
+from ..ir.loops import Const, Expr, For, Let, Local, Stmt, Var, expressions, walk_expr
 
 
 @dataclass(slots=True)
@@ -98,6 +98,28 @@ class Scopes:
         self.blocks[depth].memo[key] = value
 
 
+def without_unused(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """The statements without names that nothing uses."""
+    return _pruned(body, set())
+
+
+def _pruned(body: tuple[Stmt, ...], needed: set[str]) -> tuple[Stmt, ...]:
+    """``body`` without names that are not ``needed`` after it; adds what it needs itself."""
+    kept: list[Stmt] = []
+    for stmt in reversed(body):
+        if isinstance(stmt, Let) and stmt.name not in needed:
+            continue
+        if isinstance(stmt, For):
+            inner = _pruned(stmt.body, needed)
+            if not inner:
+                continue
+            stmt = replace(stmt, body=inner)
+        kept.append(stmt)
+        for expr in expressions(stmt):
+            needed.update(e.name for e in walk_expr(expr) if isinstance(e, Var))
+    return tuple(reversed(kept))
+
+
 def dtype_of(expr: Expr) -> DType:
     return expr.dtype
 
@@ -109,4 +131,4 @@ def _small(expr: Expr) -> bool:
     )
 
 
-__all__ = ["Block", "Scopes", "dtype_of"]
+__all__ = ["Block", "Scopes", "dtype_of", "without_unused"]

@@ -9,6 +9,7 @@ Letters: x is [n, c, *space], w is [o, c / groups, *kernel], y is [n, o, *space'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,10 @@ class Convolution(Primitive):
     heavy = True
     lower: Any
     roles: tuple[str, str, str]  # of the two operands and the result: "x", "w" or "y"
+
+    def seen(self, shape: Ints) -> Ints:
+        """The result as its template sees it: [batch, channels, positions]."""
+        return shape[0], shape[1], math.prod(shape[2:])
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
         """A product of x, w and y is summed over what the result lacks, so each letter that is
@@ -291,6 +296,10 @@ class ConvWeightGrad(Convolution):
     roles = ("x", "y", "w")
     index = "nc(sp+dk),nop -> ock"
     onnx = Declined("ONNX has no operator for it; training graphs are not exported")
+
+    def seen(self, shape: Ints) -> Ints:
+        """The result as its template sees it: [1, output channels, the rest]."""
+        return 1, shape[0], math.prod(shape[1:])
 
     def infer(self, x: TensorType, g: TensorType, shape: Ints, **attrs: Any) -> TensorType:
         check_dtypes("conv_weight_grad", x, g)

@@ -113,6 +113,10 @@ class Reshape(View):
     def lower(self, node: Node, loads: Any, index: Any) -> Any:
         return loads[0](unravel(ravel(index, node.types[0].shape), node.inputs[0].shape))
 
+    def place(self, node: Node, index: Any) -> Any:
+        """Where the operand's element at ``index`` stands in the result."""
+        return unravel(ravel(index, node.inputs[0].shape), node.types[0].shape)
+
     def vjp(self, node: Node, g: Value) -> Grads:
         return (ops.reshape(g, shape=node.inputs[0].shape),)
 
@@ -227,6 +231,10 @@ class Permute(View):
 
     def lower(self, node: Node, loads: Any, index: Any) -> Any:
         return loads[0](tuple(index[i] for i in _inverse(node.attrs["dims"])))
+
+    def place(self, node: Node, index: Any) -> Any:
+        """Where the operand's element at ``index`` stands in the result."""
+        return tuple(index[d] for d in node.attrs["dims"])
 
     def vjp(self, node: Node, g: Value) -> Grads:
         return (ops.permute(g, dims=_inverse(node.attrs["dims"])),)
