@@ -30,6 +30,7 @@ class Driver(Operands):
     def build(self, name: str) -> NativeKernel:
         plan, problem = self.plan, self.problem
         launches: list[Launch] = []
+        self._functions()
         if self.shared:
             launches.append(self._pack_launch())
         tiles = self.a.panels * self.b.panels
@@ -37,7 +38,6 @@ class Driver(Operands):
         if plan.splits > 1:
             parts = plan.splits * problem.outer_count * tiles * tile
             self.parts_at = self._workspace(parts * self.numbers.bytes)
-        self._functions()
         units = problem.outer_count * self.a.blocks * self.b.blocks * plan.splits
         with self.module.function("gemm", ARGUMENTS) as f:
             self._unit_loop(f)
@@ -63,7 +63,6 @@ class Driver(Operands):
             a = Source(self.a.step(self.a.axis), self.problem.inner.a, False)
         direct_b = self.b.how == "direct"
         self.tiles: dict[int, Tile] = {}
-        first: Tile | None = None
         tail = self.a.tail
         heights = {height for height in (min(plan.rows, self.a.axis.size), tail) if height}
         for height in sorted(heights, reverse=True):
@@ -78,15 +77,6 @@ class Driver(Operands):
                 accumulates=self.blocks > 1, even=even, ahead=8 if direct_b else 0,
             )  # fmt: skip
             self.tiles[height].emit(self.module)
-        if plan.keeps:
-            if self.a.how != "direct":
-                a = Source(1, plan.rows, True)
-            first = Tile(
-                "first", plan.rows, plan.vectors, a, Source(1, self.problem.inner.b, False),
-                self.numbers, accumulates=self.blocks > 1, keeps=True, even=even, ahead=8,
-            )  # fmt: skip
-            first.emit(self.module)
-        self.first = first
         self._pack_functions()
         for valid in {self.columns if self.b.axis.size >= self.columns else 0, self.b.tail}:
             if valid and (self.direct < 0 or valid < self.columns):
@@ -102,10 +92,12 @@ class Driver(Operands):
     def _unit_loop(self, f: Function) -> None:
         plan, register = self.plan, self.numbers.register
         per = -(-self.blocks // plan.splits)
+        panels = 0
+        if self.b.how == "local" or (self.b.how == "direct" and self.b.tail):
+            panels = self.b.most if self.b.how == "local" and self.b.whole_rows else 1
         local = {
             "a": plan.depth * self.a.most * plan.rows if self.a.how == "local" else 0,
-            "b": plan.depth * self.columns if self.b.how == "local" or (
-                self.b.how == "direct" and self.b.tail) else 0,
+            "b": plan.depth * self.columns * panels,
             "sums": plan.rows * self.columns
             * (self.a.most * self.b.most if per > 1 and plan.splits == 1 else 1),
         }  # fmt: skip
@@ -142,7 +134,11 @@ class Driver(Operands):
                 first_row, row_count, first_col, col_count,
             )  # fmt: skip
             if self.a.how == "local":
-                self._pack_block(f, state)
+                self._pack(
+                    f, self.a, where["a"], self.local["a"], size, first_row, row_count
+                )  # fmt: skip
+            if self.b.how == "local" and self.b.whole_rows:
+                self._pack(f, self.b, where["b"], self.local["b"], size, first_col, col_count)
             self._columns(f, state)
 
         if self.blocks == 1:
@@ -151,44 +147,26 @@ class Driver(Operands):
             with f.loop(begin, end) as block:
                 one(block)
 
-    def _pack_block(self, f: Function, s: _State) -> None:
-        """The unit's rows of A, panel by panel."""
-        side, register = self.a, self.numbers.register
-
-        def pack(panel: Int, tail: bool) -> None:
-            first = f.mul(f.add(s.first_row, panel), side.width)
-            source = f.gep(self.numbers.memory, s.where["a"], f.mul(first, side.step(side.axis)))
-            target = f.gep(register, self.local["a"], f.mul(f.mul(panel, side.width), s.depth))
-            self._pack(f, side, tail, source, target, s.depth)
-
-        self._each_panel(f, side, s.first_row, s.row_count, pack)
-
     def _columns(self, f: Function, s: _State) -> None:
-        side, register = self.b, self.numbers.register
+        """Column by column of tiles: its panel of B stays in the first-level cache."""
+        side, register, width = self.b, self.numbers.register, self.b.width
 
         def column(panel: Int, tail: bool) -> None:
-            position = f.mul(f.add(s.first_col, panel), side.width)
+            position = f.mul(f.add(s.first_col, panel), width)
             source = f.gep(self.numbers.memory, s.where["b"], f.mul(position, side.step(side.axis)))
             along: Int = self.columns
             if side.how == "shared":
                 b = f.gep(register, s.where["b"], f.mul(position, s.depth))
             elif side.how == "direct" and not tail:
                 b, along = source, self.problem.inner.b
+            elif side.how == "local" and side.whole_rows:
+                b = f.gep(register, self.local["b"], f.mul(f.mul(panel, width), s.depth))
             else:
                 b = self.local["b"]
-                if not self.plan.keeps or tail:
-                    self._pack(f, side, tail, source, b, s.depth)
+                self.packs["b", tail].call(f, source, b, s.depth, 1)
 
             def row(tile: Int, short: bool) -> None:
-                if self.first is not None and not tail and not short:
-                    is_first = f.test("eq", tile, 0)
-                    f.either(
-                        is_first,
-                        lambda: self._tile(f, s, tile, panel, short, tail, source, along, b),
-                        lambda: self._tile(f, s, tile, panel, short, tail, b, along),
-                    )
-                else:
-                    self._tile(f, s, tile, panel, short, tail, b, along)
+                self._tile(f, s, tile, panel, short, tail, b, along)
 
             self._each_panel(f, self.a, s.first_row, s.row_count, row)
 
@@ -196,7 +174,7 @@ class Driver(Operands):
 
     def _tile(
         self, f: Function, s: _State, row_tile: Int, col_tile: Int, short: bool, tail: bool,
-        b: Val, along: Int, keep: Val | None = None,
+        b: Val, along: Int,
     ) -> None:  # fmt: skip
         """One tile of one block of the sum; its epilogue after the last block."""
         plan, register = self.plan, self.numbers.register
@@ -224,8 +202,7 @@ class Driver(Operands):
             out = target if last is None else f.select(last, target, sums)
             step = stride if last is None else f.select(last, stride, step)
         height = self.a.tail if short else plan.rows
-        tile = self.first if keep is not None and self.first is not None else self.tiles[height]
-        tile.call(f, a, b, along, out, step, s.depth, before, keep)
+        self.tiles[height].call(f, a, b, along, out, step, s.depth, before)
         if direct or plan.splits > 1:
             return
         name = f"finish{self.b.tail if tail else self.columns}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
-from .builder import Function, Int, Module, Val, literal
+from .builder import Function, Int, Module, Val
 from .gemm_pack import Pack
 from .gemm_plan import Plan
 from .gemm_shape import Axis, Problem
@@ -38,6 +38,16 @@ class Side:
     def most(self) -> int:
         """Panels of the largest block."""
         return -(-self.panels // self.blocks)
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether packing reads rows across all panels of a block."""
+        return self.step(self.axis) == 1
+
+    @property
+    def group(self) -> int:
+        """Panels that one unit of the packing launch packs."""
+        return 128 // self.width if self.whole_rows and self.width < 128 else 1
 
     @property
     def tail(self) -> int:
@@ -153,7 +163,7 @@ class Operands:
     # --- packing --------------------------------------------------------------------------------
 
     def _pack_launch(self) -> Launch:
-        counts = [self._outer_count(s) * self.blocks * s.panels for s in self.shared]
+        counts = [self._outer_count(s) * self.blocks * -(-s.panels // s.group) for s in self.shared]
         with (
             self.module.function("pack", ARGUMENTS) as f,
             f.loop(f.param("lo"), f.param("hi")) as unit,
@@ -166,25 +176,53 @@ class Operands:
                     lambda: self._pack_unit(f, self.shared[0], unit),
                     lambda: self._pack_unit(f, self.shared[1], f.sub(unit, counts[0])),
                 )
-        chunk = PACK_CHUNK // (self.plan.depth * self.columns)
+        elements = sum(self._outer_count(s) * self.problem.depth * s.length for s in self.shared)
+        chunk = PACK_CHUNK * sum(counts) // max(elements, 1)
         return Launch("pack", sum(counts), max(1, min(chunk, -(-sum(counts) // 4))))
 
     def _pack_unit(self, f: Function, side: Side, unit: Int) -> None:
-        panel, rest = f.rem(unit, side.panels), f.div(unit, side.panels)
+        """A group of panels of one block of the sum."""
+        groups = -(-side.panels // side.group)
+        group, rest = f.rem(unit, groups), f.div(unit, groups)
         block, number = f.rem(rest, self.blocks), f.div(rest, self.blocks)
         start, size, sums = self._block(f, block)
         own = [axis for axis in self.problem.outer if side.step(axis)]
         indices = dict(zip(own, self._split(f, number, own)))
         outer = [indices.get(axis, 0) for axis in self.problem.outer]
-        first = f.mul(panel, side.width)
-        at = f.add(self._advance(f, side, start, sums), f.mul(first, side.step(side.axis)))
-        source = f.gep(self.numbers.memory, self._origin(f, side, outer), at)
-        target = f.gep(
-            self.numbers.register, self._packed(f, side, number, block, start), f.mul(first, size)
+        source = f.gep(
+            self.numbers.memory, self._origin(f, side, outer), self._advance(f, side, start, sums)
         )
-        self._either_panel(
-            f, side, panel, lambda tail: self._pack(f, side, tail, source, target, size)
-        )
+        first = f.mul(group, side.group)
+        count = f.min(f.sub(side.panels, first), side.group)
+        target = self._packed(f, side, number, block, start)
+        target = f.gep(self.numbers.register, target, f.mul(f.mul(first, side.width), size))
+        self._pack(f, side, source, target, size, first, count)
+
+    def _pack(
+        self, f: Function, side: Side, source: Val, target: Val, depth: Int, first: Int, count: Int
+    ) -> None:
+        """``count`` panels from number ``first`` of the operand's block at ``source`` on."""
+        memory, register, width = self.numbers.memory, self.numbers.register, side.width
+
+        def pack(panel: Int, tail: bool, count: Int) -> None:
+            at = f.mul(f.mul(f.add(first, panel), width), side.step(side.axis))
+            self.packs[side.letter, tail].call(
+                f, f.gep(memory, source, at),
+                f.gep(register, target, f.mul(f.mul(panel, width), depth)), depth, count,
+            )  # fmt: skip
+
+        if not side.tail:
+            pack(0, False, count)
+            return
+        full = f.min(f.sub(side.panels - 1, first), count)
+        if side.panels > 1:
+            pack(0, False, full)
+        if isinstance(full, int) and isinstance(count, int):
+            if full < count:
+                pack(full, True, 1)
+            return
+        with f.when(f.test("slt", full, count)):
+            pack(full, True, 1)
 
     def _either_panel(
         self, f: Function, side: Side, panel: Int, act: Callable[[bool], None]
@@ -226,29 +264,18 @@ class Operands:
             act(full, True)
 
     def _pack_functions(self) -> None:
+        """The packing functions that some block needs: for full panels, and for the last one."""
+        self.packs: dict[tuple[str, bool], Pack] = {}
         for side in (self.b, self.a):
-            for width, valid in self._packs(side):
-                Pack(
-                    f"pack_{side.letter}{valid}", self.numbers, width, valid,
-                    side.step(side.axis), side.step(self.problem.inner),
-                ).emit(self.module)  # fmt: skip
-
-    def _packs(self, side: Side) -> list[tuple[int, int]]:
-        """(width, valid) of the panels of a side that are packed at some time."""
-        found = []
-        kept = side.letter == "b" and self.plan.keeps
-        if side.how != "direct" and side.axis.size >= side.width and not kept:
-            found.append((side.width, side.width))
-        if side.tail and (side.how != "direct" or side.pad):
-            found.append((side.width if side.pad else side.tail, side.tail))
-        return found
-
-    def _pack(
-        self, f: Function, side: Side, tail: bool, source: Val, panel: Val, size: Int
-    ) -> None:
-        name = f"pack_{side.letter}{side.tail if tail else side.width}"
-        f.call("void", name, source, panel, _int(size))
-
-
-def _int(x: Int) -> Val:
-    return x if isinstance(x, Val) else literal(x, "i64")
+            across, along = side.step(side.axis), side.step(self.problem.inner)
+            if side.how != "direct" and side.axis.size >= side.width:
+                self.packs[side.letter, False] = Pack(
+                    f"pack_{side.letter}", self.numbers, side.width, side.width, across, along
+                )
+            if side.tail and (side.how != "direct" or side.pad):
+                width = side.width if side.pad else side.tail
+                self.packs[side.letter, True] = Pack(
+                    f"pack_last_{side.letter}", self.numbers, width, side.tail, across, along
+                )
+        for pack in self.packs.values():
+            pack.emit(self.module)

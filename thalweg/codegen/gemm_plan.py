@@ -20,6 +20,7 @@ from .target import Target
 PANEL_BYTES = 24 * 1024  # of a packed panel of B: most of the first-level cache
 BLOCK_BYTES = 160 * 1024  # of a packed block of A: a part of the second-level cache
 SUMS_BYTES = 192 * 1024  # of the sums that a unit keeps between blocks of the sum
+COLUMNS_BYTES = 160 * 1024  # of the columns of B that a unit packs row by row
 SMALL_BYTES = 64 * 1024  # of an operand that stays near the processor unpacked
 MOST_ROWS = 192  # that all fit into one block
 UNIT_WORK = 1 << 20  # multiplications worth a unit of their own
@@ -30,7 +31,7 @@ PAGE = 4096
 class Plan:
     """``rows`` and ``vectors`` of the tile; how many blocks the panels of rows and of columns are
     dealt out to; ``depth`` is the length of a block of the sum. ``a`` and ``b`` say how operands
-    are read; ``keeps``: the first tile of a column packs B for the others. ``splits`` parts of the
+    are read. ``splits`` parts of the
     sum are computed apart and added by a last launch."""
 
     rows: int
@@ -40,7 +41,6 @@ class Plan:
     depth: int
     a: str
     b: str
-    keeps: bool
     splits: int
 
 
@@ -67,12 +67,14 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
         row_blocks = min(-(-wanted // units) * row_blocks, -(-row_panels // 4))
     elif units < wanted:
         col_blocks = min(-(-wanted // units) * col_blocks, col_panels)
-    a = "direct" if _reads_a(problem, numbers) else "local" if col_blocks == 1 else "shared"
     b = "direct" if _reads_b(problem, numbers, row_panels) else "packed"
     if b != "direct":
         b = "local" if row_blocks == 1 else "shared"
-    keeps = b == "local" and problem.col.b == 1 and 1 < row_panels <= 16 and columns <= n
-    return Plan(rows, vectors, row_blocks, col_blocks, depth, a, b, keeps, splits)
+    if b == "local" and problem.col.b == 1:
+        fitting = max(1, COLUMNS_BYTES // (depth * columns * numbers.bytes))
+        col_blocks = max(col_blocks, -(-col_panels // fitting))
+    a = "direct" if _reads_a(problem, numbers) else "local" if col_blocks == 1 else "shared"
+    return Plan(rows, vectors, row_blocks, col_blocks, depth, a, b, splits)
 
 
 def tile_shape(m: int, n: int, lanes: int, target: Target) -> tuple[int, int]:

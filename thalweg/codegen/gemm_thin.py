@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ..ir.anchor import AnchorCall
 from ..runtime.native import Launch, NativeKernel
-from .builder import Function, Int, Val, literal, vector
+from .builder import Function, Int, Val, as_value, vector
 from .gemm_finish import Finish
 from .gemm_operands import ARGUMENTS, Operands
 from .gemm_pack import pieces
@@ -62,7 +62,7 @@ class Thin(Operands):
             lanes = numbers.lanes
             self.block = -(-even_parts(n, most) // lanes) * lanes
             self.margin = 0
-        plan = Plan(m, 1, 1, 1, k, "direct", "direct", False, 1)
+        plan = Plan(m, 1, 1, 1, k, "direct", "direct", 1)
         super().__init__(call, problem, plan, numbers)
         self.blocks = -(-n // self.block)
         units = self.blocks * problem.outer_count
@@ -127,7 +127,7 @@ class Thin(Operands):
         if self.way == "dots":
             self._dot_tiles(f, a, b, sums, depth, first, count)
         else:
-            f.call("void", "rows", a, b, sums, _val(depth), _val(count))
+            f.call("void", "rows", a, b, sums, as_value(depth), as_value(count))
         if self.splits == 1:
             self._finish(f, outer, block, sums)
 
@@ -191,7 +191,8 @@ class Thin(Operands):
                 row = f.min(i, m - self.rows)
                 f.call(
                     "void", "dots", f.gep(numbers.memory, a, f.mul(row, problem.row.a)), column,
-                    f.gep(numbers.register, out, f.mul(row, self.columns)), _val(depth), _val(0),
+                    f.gep(numbers.register, out, f.mul(row, self.columns)), as_value(depth),
+                    as_value(0),
                 )  # fmt: skip
 
     def _dots(self, f: Function) -> None:
@@ -345,7 +346,3 @@ class Thin(Operands):
                 sums[r] = numbers.multiply_add(f, x, y, sums[r])
         for at, x in zip(out, sums):
             f.store(x, at)
-
-
-def _val(x: Int) -> Val:
-    return x if isinstance(x, Val) else literal(x, "i64")

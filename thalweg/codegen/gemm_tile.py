@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.dtypes import DType
-from .builder import Function, Int, Module, Val, literal, size_of, vector
+from .builder import Function, Int, Module, Val, as_value, literal, size_of, vector
 from .target import Target
 from .types import as_computed, memory_type, register_type
 
@@ -84,12 +84,11 @@ class Source:
 class Tile:
     """One micro-kernel function, called as
 
-    name(a, b, along, out, row_step, depth [, before] [, panel])
+    name(a, b, along, out, row_step, depth, before)
 
-    which writes its sums to ``out``, rows ``row_step`` elements apart. With ``along_b`` unknown
-    (None) the distance of B's rows is passed in ``along``. ``accumulates``: adds those of the tile
-    at ``before``. ``keeps``: also writes what it read of B to ``panel``, packed, for the tiles to
-    follow. ``unroll`` divides every depth if ``even``.
+    which writes its sums to ``out``, rows ``row_step`` elements apart. ``along`` is the distance of
+    B's rows, for tiles that read B packed and as it lies. A tile that ``accumulates`` adds what
+    lies at ``before``. ``unroll`` divides every depth if ``even``.
     """
 
     name: str
@@ -99,7 +98,6 @@ class Tile:
     b: Source
     numbers: Numbers
     accumulates: bool = False
-    keeps: bool = False
     even: bool = False
     unroll: int = 4
     ahead: int = 0  # rows of B to prefetch in advance
@@ -110,19 +108,17 @@ class Tile:
 
     def emit(self, module: Module) -> None:
         params = [("ptr", "a"), ("ptr", "b"), ("i64", "along"), ("ptr", "out"), ("i64", "row_step")]
-        params += [("i64", "depth"), ("ptr", "before"), ("ptr", "panel")]
+        params += [("i64", "depth"), ("ptr", "before")]
         with module.function(self.name, params, internal=True) as f:
             self._body(f)
 
     def call(
         self, f: Function, a: Val, b: Val, along: Int, out: Val, row_step: Int, depth: Int,
-        before: Val | None = None, panel: Val | None = None,
+        before: Val | None = None,
     ) -> None:  # fmt: skip
-        nothing = Val("ptr", "null")
-        sizes = [x if isinstance(x, Val) else literal(x, "i64") for x in (along, row_step, depth)]
         f.call(
-            "void", self.name, a, b, sizes[0], out, sizes[1], sizes[2],
-            before or nothing, panel or nothing,
+            "void", self.name, a, b, as_value(along), out, as_value(row_step), as_value(depth),
+            before or Val("ptr", "null"),
         )  # fmt: skip
 
     def _body(self, f: Function) -> None:
@@ -152,10 +148,6 @@ class Tile:
         ]
         if self.ahead:
             self._prefetch(f, b)
-        if self.keeps:
-            panel = f.gep(numbers.register, f.param("panel"), f.mul(k, self.columns))
-            for j, x in enumerate(row):
-                f.store(x, f.gep(numbers.register, panel, step * self.columns + j * numbers.lanes))
         a = self.a.at(f, numbers, f.param("a"), f.mul(k, self.a.along))
         sums = list(sums)
         for i in range(self.rows):
