@@ -48,31 +48,38 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
     m, n, k = problem.row.size, problem.col.size, problem.inner.size
     rows, vectors = tile_shape(m, n, numbers.lanes, target)
     columns = vectors * numbers.lanes
-    depth = even_parts(k, min(512, max(64, PANEL_BYTES // (columns * numbers.bytes))), 4)
     row_panels, col_panels = -(-m // rows), -(-n // columns)
+    one_row_block = row_panels * rows <= MOST_ROWS
+    b = "direct" if _reads_b(problem, numbers, row_panels) else "local"
+    if b != "direct" and not one_row_block:
+        b = "shared"
+    depth, wide = PANEL_BYTES // (columns * numbers.bytes), 512
+    if b == "local" and problem.col.b == 1:
+        # Whole rows of a block are read: the fewer rows use them, the longer they should be.
+        wide = 512 if m <= 16 else 320 if m <= 64 else 160
+        depth = min(depth, max(96, COLUMNS_BYTES // (min(n, wide) * numbers.bytes)))
+    depth = even_parts(k, min(512, max(64, depth)), 4)
     row_blocks = 1
-    if row_panels * rows > MOST_ROWS:
+    if not one_row_block:
         row_blocks = -(-row_panels // max(1, BLOCK_BYTES // (depth * numbers.bytes * rows)))
     blocks = problem.sum_count * -(-k // depth)
     work = problem.outer_count * m * n * problem.depth
     sums = SUMS_BYTES // numbers.bytes // (-(-row_panels // row_blocks) * rows)
-    col_blocks = -(-col_panels // max(1, min(512, sums if blocks > 1 else n) // columns))
+    col_blocks = -(-col_panels // max(1, min(wide, sums if blocks > 1 else n) // columns))
     wanted = min(16, work // UNIT_WORK)
     units = problem.outer_count * row_blocks * col_blocks
     splits = 1
     if units < min(4, wanted) and blocks > 1 and problem.depth > 8 * max(m, n):
-        per = -(-blocks // min(blocks, -(-8 // units)))
+        parts = -(-8 // units)
+        if problem.sum_count == 1 and k >= parts * 64:
+            depth = even_parts(k, k // (-(-blocks // parts) * parts), 4)
+            blocks = -(-k // depth)
+        per = -(-blocks // min(blocks, parts))
         splits = -(-blocks // per)
     elif units < wanted and row_blocks > 1:
         row_blocks = min(-(-wanted // units) * row_blocks, -(-row_panels // 4))
     elif units < wanted:
         col_blocks = min(-(-wanted // units) * col_blocks, col_panels)
-    b = "direct" if _reads_b(problem, numbers, row_panels) else "packed"
-    if b != "direct":
-        b = "local" if row_blocks == 1 else "shared"
-    if b == "local" and problem.col.b == 1:
-        fitting = max(1, COLUMNS_BYTES // (depth * columns * numbers.bytes))
-        col_blocks = max(col_blocks, -(-col_panels // fitting))
     a = "direct" if _reads_a(problem, numbers) else "local" if col_blocks == 1 else "shared"
     return Plan(rows, vectors, row_blocks, col_blocks, depth, a, b, splits)
 
