@@ -192,3 +192,28 @@ def kernel_of(text, rows, size):
 @pytest.mark.parametrize("size", [1, 7, 16, 37])
 def test_kernels(name, size):
     check(kernel_of(KERNELS[name], 3, size), ulps=64, elsewhere=size == 37)
+
+
+TRANSPOSE = """
+kernel transpose(in x: D[B, N, R], in w: D[N], out y: D[B, R, N]) {
+  for b in 0..B parallel {
+    for i in 0..R parallel {
+      for j in 0..N vector { y[b, i, j] = VALUE }
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int8", "int64", "bool"])
+@pytest.mark.parametrize(("rows", "size"), [(8, 32), (37, 50), (9, 8), (300, 41)])
+def test_transposes(dtype, rows, size):
+    light = "x[b, j, i]" if dtype == "bool" else "x[b, j, i] + w[j]"
+    text = TRANSPOSE.replace("VALUE", light).replace("D[", f"{dtype}[").replace("B", "2")
+    check(kernel_of(text, rows, size), ulps=2, elsewhere=size == 50)
+
+
+def test_a_transpose_with_much_to_compute():
+    value = "exp(x[b, j, i]) * x[b, j, i] + sin(w[j] * x[b, j, i])"
+    text = TRANSPOSE.replace("VALUE", value).replace("D[", "float32[").replace("B", "2")
+    check(kernel_of(text, 19, 45), ulps=16)

@@ -10,7 +10,8 @@ Each statement at the top of the kernel's body becomes a launch, in order:
 
 - a parallel loop is cut into units: one iteration of it and of the parallel loops that stand
   alone in its body, all with constant bounds. A vector loop that stands alone in the innermost of
-  them is cut too where a row is more than a task. So is a vector loop at the top;
+  them is cut too where a row is more than a task, and so is a vector loop at the top; nests that
+  read across the grain run in tiles (`transpose`);
 - neighbouring statements of any other kind are one launch of one unit;
 - a `let` at the top belongs to every launch that uses it. From registers at the top to the last
   statement that uses them, all is one launch of one unit: lowering should pass partial results
@@ -50,6 +51,7 @@ from .builder import Function, Int, Module
 from .in_place import in_place_pairs
 from .statements import constant_count, register_accesses
 from .target import Target
+from .transpose import Tiling, tiling
 from .vector_loops import Nest, Span, lanes_for
 from .work import TASK, work_of
 
@@ -198,18 +200,22 @@ class _Writer:
         params = [("ptr noalias", "args"), ("i64", "lo"), ("i64", "hi")]
         with self.module.function(symbol, params) as f:
             block = Nest(f, self.target, self._places(f))
+            tiles = tiling(piece.units, piece.row, self.kernel.params)
             row_blocks, row_step = self._row_blocks(block)
+            if tiles is not None:
+                counts[-1], row_blocks = 1, tiles.units
             extent = math.prod(counts) * row_blocks
             with block.shared():
                 block.prepare((*piece.lets, *self._statements()))
                 block.block(piece.lets)
+                units = _Units(block, piece, tuple(counts), row_blocks, row_step, tiles)
                 if extent == 1:
-                    self._unit(block, 0, counts, row_blocks, row_step)
+                    units.write(0)
                 elif extent > 1:
                     with f.loop(f.param("lo"), f.param("hi")) as unit:
-                        self._unit(block, unit, counts, row_blocks, row_step)
+                        units.write(unit)
             self.repeats = block.repeats
-        return Launch(symbol, extent, self._chunk(extent, row_blocks))
+        return Launch(symbol, extent, self._chunk(extent))
 
     def _statements(self) -> tuple[Stmt, ...]:
         return (*self.piece.body, *((self.piece.row,) if self.piece.row else ()))
@@ -237,41 +243,55 @@ class _Writer:
         step = max(lanes, int(count / tasks) // (4 * lanes) * 4 * lanes)
         return -(-count // step), step
 
-    def _unit(
-        self, block: Nest, unit: Int, counts: Sequence[int], row_blocks: int, row_step: int
-    ) -> None:
-        f, piece = block.f, self.piece
-        part, unit = f.rem(unit, row_blocks), f.div(unit, row_blocks)
-        left = math.prod(counts)
-        for loop, count in zip(piece.units, counts):
+    def _chunk(self, extent: int) -> int:
+        """Units that make a task of about `TASK`."""
+        counts = math.prod(constant_count(loop) or 0 for loop in self.piece.units)
+        unit = work_of(self._statements()).time * counts / max(1, extent)
+        return max(1, min(extent, int(TASK / max(unit, 1e-3))))
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Writes one unit of a piece: ``counts`` iterations of its loops, times parts of its row."""
+
+    block: Nest
+    piece: _Piece
+    counts: tuple[int, ...]
+    parts: int
+    step: int  # iterations of the row in a part
+    tiles: Tiling | None
+
+    def write(self, unit: Int) -> None:
+        f, block, piece = self.block.f, self.block, self.piece
+        part, unit = f.rem(unit, self.parts), f.div(unit, self.parts)
+        left = math.prod(self.counts)
+        for n, (loop, count) in enumerate(zip(piece.units, self.counts)):
             left //= count
-            place = f.div(unit, left) if loop is piece.units[0] else f.rem(f.div(unit, left), count)
+            place = f.div(unit, left) if n == 0 else f.rem(f.div(unit, left), count)
             block.bound_loop(loop)
             lo = block.scalar(loop.lo)
             block.bind(loop.var, f.add(lo, f.mul(place, loop.step)))
         if piece.row is None:
             block.block(piece.body)
-            return
-        total = constant_count(piece.row)
-        assert total is not None
-        if row_blocks == 1:
+        elif self.tiles is not None:
+            block.bound_loop(piece.row)
+            self.tiles.write(block, part)
+        elif self.parts == 1:
             block.loop(piece.row)
-            return
-        first = f.mul(part, row_step)
-        end = f.min(f.add(first, row_step), total)
-        if total % row_step == 0:
-            end = f.add(first, row_step)
-        if not block.vector_loop(piece.row, Span(first, end, total)):
-            start, step = block.scalar(piece.row.lo), piece.row.step
-            lo, hi = (f.add(start, f.mul(k, step)) for k in (first, end))
-            block.serial_loop(piece.row, lo, hi)
+        else:
+            self._part(piece.row, part)
 
-    def _chunk(self, extent: int, row_blocks: int) -> int:
-        """Units that make a task of about `TASK`."""
-        row = (self.piece.row,) if self.piece.row is not None else ()
-        unit = work_of((*self.piece.body, *row)).time / max(1, row_blocks)
-        fit = max(1, int(TASK / max(unit, 1e-3)))
-        return max(1, min(extent, fit))
+    def _part(self, row: For, part: Int) -> None:
+        f, block, total = self.block.f, self.block, constant_count(row)
+        assert total is not None
+        first = f.mul(part, self.step)
+        end = f.add(first, self.step)
+        if total % self.step:
+            end = f.min(end, total)
+        if not block.vector_loop(row, Span(first, end, total)):
+            start = block.scalar(row.lo)
+            lo, hi = (f.add(start, f.mul(k, row.step)) for k in (first, end))
+            block.serial_loop(row, lo, hi)
 
 
 def _buffers(piece: _Piece) -> set[str]:

@@ -73,6 +73,7 @@ class Expressions:
         self.numbering = Numbering()
         self.versions: dict[str, int] = {}
         self.nodes: dict[int, tuple[Expr, Value]] = {}  # of the statement at hand
+        self.presets: dict[Load, Value] = {}  # loads whose values are there already
         self._depth = 0
 
     # --- bindings -------------------------------------------------------------------------------
@@ -185,6 +186,8 @@ class Expressions:
         return tuple(v if lanes_of(v.type) == most else self.f.splat(v, most) for v in values)
 
     def _load(self, expr: Load) -> Value:
+        if self.presets and expr in self.presets:
+            return self.presets[expr]
         place = self.places[expr.buffer]
         at = self.position(place.buffer.shape, expr.index)
         mask = self.mask.text if self.mask is not None else ""
