@@ -39,6 +39,7 @@ from .access import Access, Place
 from .arithmetic import LIBRARY, call_library
 from .builder import Function, Int, Val, lanes_of, literal, suffix
 from .expressions import Expressions
+from .rare import is_long, run_lane_by_lane
 from .scalar_math import expansion
 from .target import Target
 from .types import Run, Value, memory_type, register_type, rounded, spread
@@ -75,6 +76,7 @@ class Block(Expressions):
         super().__init__(f, target, places, lanes)
         self.in_memory: frozenset[str] = frozenset()
         self.stacks: dict[str, Place] = {}
+        self.expanding = False  # writing the expansion of a function
 
     def run(self, body: Sequence[Stmt]) -> None:
         """Emit statements one after the other."""
@@ -229,7 +231,10 @@ class Block(Expressions):
             def write() -> list[Val]:
                 self.restore(changed, before)
                 self.mask = mask
-                self.block(body)
+                if mask is not None and self.expanding and is_long(body):
+                    run_lane_by_lane(self, mask, body)
+                else:
+                    self.block(body)
                 return self.snapshot(changed)
 
             return write
@@ -306,11 +311,12 @@ class Block(Expressions):
         if steps is None:
             return call_library(self.f, op, *operands)
         saved, self.arithmetic.flags = self.arithmetic.flags, ""
+        outer, self.expanding = self.expanding, True
         for param, operand in zip(steps.params, operands):
             self.names[param.name] = operand
         self.block(steps.body)
         result = self.as_val(self.value(steps.result))
-        self.arithmetic.flags = saved
+        self.arithmetic.flags, self.expanding = saved, outer
         return result
 
 
