@@ -24,7 +24,7 @@ def views(rng, sizes, dtype, layout):
     return made
 
 
-def forward_call(arrays, bases, scale, causal, masked):
+def forward_call(arrays, bases, scale, causal):
     """``arrays`` are q, k, v and perhaps the mask, views of ``bases``."""
     q, v = arrays[0], arrays[2]
     dtype = dtype_of(q)
@@ -35,7 +35,7 @@ def forward_call(arrays, bases, scale, causal, masked):
     index = ("i0", "i1", "i2", "i3")
     store = Store("out", tuple(map(Var, index)), Var("value", dtype))
     operands = tuple(operand(n, x, base) for n, (x, base) in enumerate(zip(arrays, bases)))
-    attrs = (("scale", scale), ("causal", causal), ("masked", masked))
+    attrs = (("scale", scale), ("causal", causal))
     return AnchorCall(
         "attention", attrs, operands, shape, dtype, tuple(params),
         Epilogue(index, "value", (store,)),
@@ -83,7 +83,7 @@ def backward_call(arrays, bases, lse, delta, g, g_base, scale, causal, masked):
     index = ("i0", "i1", "i2", "i3")
     store = Store("dq", tuple(map(Var, index)), Var("value", dtype))
     operands = tuple(operand(n, x, base) for n, (x, base) in enumerate(pairs))
-    attrs = (("scale", scale), ("causal", causal), ("masked", masked))
+    attrs = (("scale", scale), ("causal", causal))
     return AnchorCall(
         "attention_grad", attrs, operands, q.shape, dtype, tuple(params),
         Epilogue(index, "value", (store,)),

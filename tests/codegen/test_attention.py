@@ -52,8 +52,8 @@ def problem(sizes, dtype, layout, kind, seed=0):
     return [x for x, _ in pairs], [y for _, y in pairs], mask, g
 
 
-def run_forward(arrays, bases, scale, causal, is_masked, order=None):
-    call = forward_call(arrays, bases, scale, causal, is_masked)
+def run_forward(arrays, bases, scale, causal, order=None):
+    call = forward_call(arrays, bases, scale, causal)
     dtype = arrays[0].dtype
     out, lse = np.zeros(call.shape, dtype), np.zeros(call.shape[:3], dtype)
     run_native(kernel(call), bases, [out, lse], order=order)
@@ -77,7 +77,7 @@ def run_backward(arrays, bases, lse, delta, g, scale, causal, is_masked, order=N
 def test_forward_and_backward(sizes, dtype, layout, causal, kind):
     arrays, bases, mask, g = problem(sizes, dtype, layout, kind)
     tolerance = TOLERANCE[dtype]
-    found = run_forward(arrays, bases, 0.3, causal, kind is not None)
+    found = run_forward(arrays, bases, 0.3, causal)
     wanted = forward(*arrays[:3], mask, 0.3, causal)
     for ours, expected in zip(found, wanted, strict=True):
         np.testing.assert_allclose(ours, expected, atol=tolerance, rtol=tolerance)
@@ -92,11 +92,11 @@ def test_forward_and_backward(sizes, dtype, layout, causal, kind):
 @pytest.mark.parametrize("causal", [False, True])
 def test_results_do_not_depend_on_the_order_of_tasks(causal):
     arrays, bases, _, g = problem((1, 2, 1, 90, 300, 16, 16), "float32", "blhe", None)
-    first = run_forward(arrays, bases, 0.25, causal, False)
+    first = run_forward(arrays, bases, 0.25, causal)
     lse, delta = first[1], np.ascontiguousarray((first[0] * g[0]).sum(-1))
     first_grads = run_backward(arrays, bases, lse, delta, g, 0.25, causal, False)
     for order in (1, 2):
-        again = run_forward(arrays, bases, 0.25, causal, False, order)
+        again = run_forward(arrays, bases, 0.25, causal, order)
         grads = run_backward(arrays, bases, lse, delta, g, 0.25, causal, False, order)
         for a, b in zip((*first, *first_grads), (*again, *grads), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -115,7 +115,7 @@ def test_hidden_rows_give_zeros_and_no_gradient():
     mask[3:7] = False
     arrays.append(np.broadcast_to(mask, (1, 1, 20, 30)))
     bases.append(mask)
-    out, lse = run_forward(arrays, bases, 1.0, False, True)
+    out, lse = run_forward(arrays, bases, 1.0, False)
     assert (out[0, 0, 3:7] == 0).all() and np.isneginf(lse[0, 0, 3:7]).all()
     delta = np.ascontiguousarray((out * g[0]).sum(-1))
     dq, dk, dv = run_backward(arrays, bases, lse, delta, g, 1.0, False, True)
@@ -127,7 +127,7 @@ def test_large_scores_do_not_overflow_and_nan_stays_in_its_row():
     arrays, bases, _, _ = problem((1, 1, 1, 20, 200, 8, 8), "float32", "bhle", None)
     arrays[0] *= 1000
     arrays[0][0, 0, 4] = math.nan
-    out, lse = run_forward(arrays, bases, 1.0, False, False)
+    out, lse = run_forward(arrays, bases, 1.0, False)
     rows = np.arange(20) != 4
     wanted = forward(*arrays, None, 1.0, False)
     np.testing.assert_allclose(out[0, 0, rows], wanted[0][0, 0, rows], atol=1e-3)
@@ -137,7 +137,7 @@ def test_large_scores_do_not_overflow_and_nan_stays_in_its_row():
 def test_the_epilogue_sees_every_element_once():
     """The result is stored transposed, with a bias added."""
     arrays, bases, _, _ = problem((1, 2, 1, 21, 30, 8, 7), "float32", "bhle", None)
-    plain = forward_call(arrays, bases, 1.0, False, False)
+    plain = forward_call(arrays, bases, 1.0, False)
     bias = np.arange(7, dtype=np.float32)
     b, h, i, j = (Var(n) for n in ("b", "h", "i", "j"))
     f32 = plain.dtype
@@ -161,7 +161,7 @@ def test_kernels_assemble_for_every_target(target):
     arrays, bases, _, g = problem((1, 2, 1, 40, 100, 64, 64), "float32", "blhe", "keys")
     stats = np.zeros((1, 2, 40), np.float32)
     for call in (
-        forward_call(arrays, bases, 1.0, True, True),
+        forward_call(arrays, bases, 1.0, True),
         backward_call(arrays, bases, stats, stats, *g, 1.0, True, True),
     ):
         text = instantiate(call, target).text
@@ -174,7 +174,7 @@ def test_tasks_stay_within_their_stack(width):
     arrays, bases, _, g = problem((1, 1, 1, 70, 200, width, width), "float32", "blhe", None)
     stats = np.zeros((1, 1, 70), np.float32)
     for call in (
-        forward_call(arrays, bases, 1.0, True, False),
+        forward_call(arrays, bases, 1.0, True),
         backward_call(arrays, bases, stats, stats, *g, 1.0, True, False),
     ):
         text = instantiate(call, host()).text

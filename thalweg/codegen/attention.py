@@ -95,7 +95,7 @@ class _KeyBlock:
 class _Forward:
     def __init__(self, call: AnchorCall, target: Target) -> None:
         self.call, self.target = call, target
-        self.a = Attention.of(call, target)
+        self.a = Attention.of(call, target, 0)
         self.module = Module()
         self.mask = Mask(self.a, self.a.mask, lanes_along=2, limit=self.a.queries)
         self.keys = Rows(self.a, self.a.k, self.a.width, "copy_keys")

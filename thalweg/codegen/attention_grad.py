@@ -74,7 +74,7 @@ class _Room:
 class _Backward:
     def __init__(self, call: AnchorCall, target: Target) -> None:
         self.call, self.target = call, target
-        a = self.a = Attention.of(call, target)
+        a = self.a = Attention.of(call, target, 3)
         self.lse, self.delta, self.g = call.operands[-3:]
         self.module = Module()
         self.mask = Mask(a, a.mask, lanes_along=3, limit=a.keys)

@@ -50,10 +50,11 @@ class Attention:
     rows: int  # of a tile
 
     @staticmethod
-    def of(call: AnchorCall, target: Target) -> Attention:
+    def of(call: AnchorCall, target: Target, further: int) -> Attention:
+        """The call's operands are q, k, v, a mask if there is one, and ``further`` ones."""
         attrs = dict(call.attrs)
         q, k, v, *rest = call.operands
-        mask = rest[0] if attrs["masked"] else None
+        mask = rest[0] if len(rest) > further else None
         if q.dtype not in (float32, float64):
             raise GraphError(f"attention: expected float32 or float64, got {q.dtype}")
         type = "float" if q.dtype is float32 else "double"

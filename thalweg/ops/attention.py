@@ -12,6 +12,7 @@ from ..core.dtypes import bool_, int64
 from ..core.errors import DTypeError, ShapeError, ValueRangeError
 from ..ir.node import Value
 from .arithmetic import broadcast_shapes, broadcast_to, cast, constant
+from .attention_core import fits_attention, fused_attention
 from .function import Call, function
 from .link import ops
 from .named import public
@@ -54,10 +55,17 @@ def attend(
 ) -> Value:
     """``softmax(query keyᵀ scale + mask) * kept @ value``.
 
-    (..., l, e), (..., s, e), (..., s, v) -> (..., l, v) with equal leading dimensions; ``mask``
-    (bool: true is visible, or numbers to add) broadcasts to the scores (..., l, s), ``kept`` (the
-    factors of dropout) has their shape. Scores of halves are computed in float32.
+    (..., l, e), (..., s, e), (..., s, v) -> (..., l, v) with equal leading dimensions, but for
+    heads (dimension -3) of key and value, which may be a divisor of the query's; ``mask`` (bool:
+    true is visible, or numbers to add) broadcasts to the scores (..., l, s), ``kept`` (the factors
+    of dropout) has their shape. Scores of halves are computed in float32.
     """
+    if kept is None and fits_attention(query, key, value):
+        shape = (*query.shape[:-1], key.shape[-2])
+        whole = None if mask is None else broadcast_to(mask, shape)
+        return fused_attention(query, key, value, whole, scale, is_causal)
+    if query.ndim > 2:
+        key, value = (_repeated(query.shape[-3], x) for x in (key, value))
     key_order = (*range(key.ndim - 2), key.ndim - 1, key.ndim - 2)
     scores = widened(public.matmul(query, ops.permute(key, dims=key_order))) * scale
     hidden = constant(-math.inf, scores.dtype, scores.shape)
@@ -114,14 +122,18 @@ def _check(query: Value, key: Value, value: Value, mask: Value | None, is_causal
         )
 
 
-def _grouped(name: str, heads: int, x: Value) -> Value:
-    """Each head of keys or values repeated for its group of query heads."""
+def _check_groups(name: str, heads: int, x: Value) -> None:
     count = x.shape[-3]
     if count == 0 or heads % count:
         raise ShapeError(
             "Number of heads in key and value must divide the number of heads in query: got "
             f"{count} in {name} and {heads} in query"
         )
+
+
+def _repeated(heads: int, x: Value) -> Value:
+    """Each head of keys or values repeated for its group of query heads."""
+    count = x.shape[-3]
     if count == heads:
         return x
     lead, rest = x.shape[:-2], x.shape[-2:]
@@ -257,12 +269,18 @@ def _attention(
     if enable_gqa:
         if min(x.ndim for x in (q, k, v)) < 3:
             raise ShapeError("enable_gqa: expected heads in dimension -3 of query, key and value")
-        k, v = _grouped("key", q.shape[-3], k), _grouped("value", q.shape[-3], v)
-    lead = broadcast_shapes(
-        q.shape[:-2], k.shape[:-2], v.shape[:-2], op="scaled_dot_product_attention"
-    )
-    q, k, v = (broadcast_to(x, (*lead, *x.shape[-2:])) for x in (q, k, v))
-    shape = (*lead, q.shape[-2], k.shape[-2])
+        for name, x in (("key", k), ("value", v)):
+            _check_groups(name, q.shape[-3], x)
+        if k.shape[-3] != v.shape[-3]:
+            k, v = _repeated(q.shape[-3], k), _repeated(q.shape[-3], v)
+    shared = enable_gqa and k.shape[-3] != q.shape[-3]
+    of_keys = [(*x.shape[:-3], *(q.shape[-3:-2] if shared else x.shape[-3:-2])) for x in (k, v)]
+    lead = broadcast_shapes(q.shape[:-2], *of_keys, op="scaled_dot_product_attention")
+    q = broadcast_to(q, (*lead, *q.shape[-2:]))
+    if shared:
+        lead = (*lead[:-1], k.shape[-3])
+    k, v = (broadcast_to(x, (*lead, *x.shape[-2:])) for x in (k, v))
+    shape = (*q.shape[:-1], k.shape[-2])
     _check_mask(mask, shape)
     kept: Any = None
     if rng is not None and dropout_p > 0.0:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from ...core.dtypes import bool_, float32
-from ...ir.loops import Accumulate, Binary, Kernel, Store
+from ...ir.loops import Binary, Kernel, Store
 from ...ir.node import Node
 from .parts import (
     Body,
@@ -34,7 +34,7 @@ from .parts import (
 _CHUNK = 4096  # elements copied by one task
 _TASKS = 16
 _NARROW = 8  # elements of a row that are worth the walk over all positions
-_ACCUMULATE = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
+_NUMBERS = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
 _LOGIC = {"sum": "or", "prod": "and", "max": "or", "min": "and"}
 
 
@@ -122,9 +122,8 @@ def _row(node: Node, positions: tuple[Buffer, ...], b: Expr, m: Expr) -> tuple[B
 
 
 def _combined(combine: str, target: Buffer, place: Expr, value: Expr) -> Stmt:
-    if combine == "set":
-        return Store(target.name, (place,), value)
-    if target.dtype is bool_:
-        met = Binary(_LOGIC[combine], at(target, place), value)
-        return Store(target.name, (place,), met)
-    return Accumulate(target.name, (place,), value, _ACCUMULATE[combine])
+    """The write of one element. A task owns its rows, so it may read them first."""
+    if combine != "set":
+        names = _LOGIC if target.dtype is bool_ else _NUMBERS
+        value = Binary(names[combine], at(target, place), value)
+    return Store(target.name, (place,), value)
