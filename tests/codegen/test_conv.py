@@ -250,5 +250,9 @@ def test_workspaces_and_stack_stay_modest(kind: str) -> None:
     assert 0 < used <= STACK_BYTES
 
 
-def test_ops_name_their_templates() -> None:
-    assert all(isinstance(PRIMITIVES[kind].lower, Template) for kind in KINDS)
+def test_ops_name_their_templates_and_how_results_are_seen() -> None:
+    shape = (2, 3, 4, 5)
+    for kind in KINDS:
+        op: Any = PRIMITIVES[kind]
+        assert isinstance(op.lower, Template)
+        assert op.seen(shape) == seen_as(kind, shape)

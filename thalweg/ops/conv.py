@@ -70,8 +70,10 @@ class Convolution(Primitive):
     roles: tuple[str, str, str]  # of the two operands and the result: "x", "w" or "y"
 
     def seen(self, shape: Ints) -> Ints:
-        """The result as its template sees it: [batch, channels, positions]."""
-        return shape[0], shape[1], math.prod(shape[2:])
+        """The three dimensions in which the kernel templates see a result of ``shape``."""
+        if self.roles[2] == "w":
+            return (1, shape[0], math.prod(shape[1:]))
+        return (shape[0], shape[1], math.prod(shape[2:]))
 
     def sbp(self, node: Node, ranks: int) -> list[Signature]:
         """A product of x, w and y is summed over what the result lacks, so each letter that is

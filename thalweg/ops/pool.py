@@ -17,10 +17,11 @@ from ..ir.node import Node, Value
 from ..ir.sbp import Signature, Split
 from ..ir.types import TensorType
 from .arithmetic import constant
-from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
+from .contract import Array, Grads, Primitive, Sample, all_broadcast, primitive
 from .conv import out_extent
 from .conv_functions import batched_input, per_dim, unbatch
 from .conv_reference import offsets
+from .kernels import kernel_from
 from .link import ops
 from .named import public
 
@@ -41,7 +42,7 @@ class MaxPool(Primitive):
     differentiable: ClassVar[Any] = (True, False)
     index = "nc(sp+dk) -> ncp"
     onnx = "MaxPool"
-    lower: Any = Declined("a kernel template: a window search with two results")
+    lower: Any = kernel_from("max_pool")
 
     def infer(
         self, x: TensorType, kernel: Ints, stride: Ints, padding: Pairs, dilation: Ints
