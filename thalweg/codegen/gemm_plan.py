@@ -11,6 +11,7 @@ pays if it is read often enough.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .gemm_shape import Axis, Problem
@@ -24,7 +25,7 @@ COLUMNS_BYTES = 160 * 1024  # of the columns of B that a unit packs row by row
 SMALL_BYTES = 64 * 1024  # of an operand that stays near the processor unpacked
 MOST_ROWS = 192  # that all fit into one block
 UNIT_WORK = 1 << 20  # multiplications worth a unit of their own
-PAGE = 4096
+LINE, SETS, WAYS = 64, 64, 8  # of the first-level cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,14 @@ def tile_shape(m: int, n: int, lanes: int, target: Target) -> tuple[int, int]:
         rows = -(-m // panels)
         columns = -(-n // (vectors * lanes))
         # two multiplications and two loads a cycle; sums of one chain wait for each other
-        cost = max(rows * vectors, rows + vectors, 10)
-        rating = (float(panels * columns * cost), abs(rows - full), rows, vectors)
+        cost = float(max(rows * vectors, rows + vectors, 10))
+        usual = rows == full and vectors == 2
+        rating = (
+            panels * columns * cost * (1.0 if usual else 1.03),
+            abs(rows - full),
+            rows,
+            vectors,
+        )
         if not best[2] or rating < best:
             best = rating
     return best[2], best[3]
@@ -132,5 +139,7 @@ def _reads_b(problem: Problem, numbers: Numbers, row_panels: int) -> bool:
 
 
 def _collides(axis: Axis, numbers: Numbers) -> bool:
-    """Whether steps along the axis fall on few places of the caches."""
-    return axis.b * numbers.bytes % PAGE == 0 and axis.size > 8
+    """Whether lines of B a step of the sum apart push each other out of the first-level cache,
+    which has 64 sets of 8 lines or more."""
+    lines, rest = divmod(axis.b * numbers.bytes, LINE)
+    return rest == 0 and axis.size > WAYS * (SETS // math.gcd(lines, SETS))

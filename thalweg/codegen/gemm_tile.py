@@ -124,6 +124,9 @@ class Tile:
     def _body(self, f: Function) -> None:
         numbers, count = self.numbers, self.rows * self.vectors
         depth = f.param("depth")
+        for i in range(self.rows):
+            row = f.gep(numbers.register, f.param("out"), f.mul(f.param("row_step"), i))
+            self._prefetch(f, row, for_writing=True)
         sums = [numbers.zero(numbers.lanes)] * count
         rest: Int = 0 if self.even else f.rem(depth, self.unroll)
         whole = f.sub(depth, rest)
@@ -147,7 +150,8 @@ class Tile:
             for j in range(self.vectors)
         ]
         if self.ahead:
-            self._prefetch(f, b)
+            ahead = self.b.at(f, numbers, b, f.mul(self.ahead, self.b.along))
+            self._prefetch(f, ahead)
         a = self.a.at(f, numbers, f.param("a"), f.mul(k, self.a.along))
         sums = list(sums)
         for i in range(self.rows):
@@ -158,12 +162,12 @@ class Tile:
                 sums[n] = numbers.multiply_add(f, x, y, sums[n])
         return sums
 
-    def _prefetch(self, f: Function, b: Val) -> None:
+    def _prefetch(self, f: Function, row: Val, for_writing: bool = False) -> None:
+        """The cache lines of a row of the tile."""
         f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-        b = self.b.at(f, self.numbers, b, f.mul(self.ahead, self.b.along))
         for line in range(0, self.columns * self.numbers.bytes, 64):
-            at = f.gep("i8", b, line)
-            f.emit(f"call void @llvm.prefetch.p0({at}, i32 0, i32 3, i32 1)")
+            at = f.gep("i8", row, line)
+            f.emit(f"call void @llvm.prefetch.p0({at}, i32 {int(for_writing)}, i32 3, i32 1)")
 
     def _write(self, f: Function, sums: list[Val]) -> None:
         numbers = self.numbers
