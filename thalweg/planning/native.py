@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -84,6 +85,20 @@ def kernel_of(node: Node) -> NativeKernel | str:
 
 
 def _lower(node: Node) -> NativeKernel | str:
+    try:
+        return _native(node)
+    except Exception as error:
+        if flags.backend == "native":
+            raise
+        warnings.warn(
+            f"no kernel could be made for {node!r}, which runs on NumPy instead; please report "
+            f"this: {type(error).__name__}: {error}",
+            RuntimeWarning, stacklevel=2,
+        )  # fmt: skip
+        return f"its lowering failed: {error}"
+
+
+def _native(node: Node) -> NativeKernel | str:
     lowered = lower_node(node)
     if lowered is None:
         rule = getattr(node.op, "lower", None)

@@ -135,8 +135,8 @@ def array_at(
 
 
 def address_of(array: Array) -> int:
-    """Where a dense array begins."""
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+    """Where an array begins."""
+    return array.ctypes.data
 
 
 __all__ = ["ALIGNMENT", "Array", "Memory", "address_of", "allocate", "array_at",

@@ -18,30 +18,48 @@ from .native_program import ARENA, FIRST_INPUT, Check, HostStep, NativeProgram, 
 from .program import KernelError, executed
 from .threads import Pool
 
-# Called with (program, nanoseconds of each record) after every run, while somebody profiles.
-observers: list[Callable[[NativeProgram, Array], None]] = []
+# Called with (program, segment, nanoseconds of each of its records), while somebody profiles.
+observers: list[Callable[[NativeProgram, Segment, Array], None]] = []
 
 
 class Frame:
-    """The tables of one run at a time: pointers, records, bases. Frames are used again."""
+    """The tables of one run at a time: pointers, records, bases. Frames are used again.
 
-    def __init__(self, program: NativeProgram, addresses: Array) -> None:
+    ``calls`` holds, for each native segment, the address of what the walker is called with; the
+    first also computes the pointers.
+    """
+
+    def __init__(self, program: NativeProgram, addresses: Array, moves: Array, pool: Pool) -> None:
         count = len(program.records)
         self.args = np.zeros(max(len(program.args), 1), np.int64)
-        self.records = np.zeros((max(count, 1), 4), np.int64)
+        self.records = np.zeros((max(count, 1), len(_RECORD)), np.int64)
         if count:
             first = np.array([r.args for r in program.records], np.int64)
             self.records[:, 0] = addresses
             self.records[:, 1] = address_of(self.args) + 8 * first
             self.records[:, 2] = [r.extent for r in program.records]
             self.records[:, 3] = [r.chunk for r in program.records]
-        bases = FIRST_INPUT + program.inputs + len(program.results)
-        self.bases = np.zeros(bases, np.int64)
+        self.bases = np.zeros(FIRST_INPUT + program.inputs + len(program.results), np.int64)
         self.base_bytes = memoryview(self.bases.data).cast("B")
         self.stamps = np.zeros(count + 1, np.int64)
-        fields = np.zeros(8, np.int64)
-        self.fields = memoryview(fields.data).cast("B")
-        self.address = address_of(fields)
+        segments = [step for step in program.steps if isinstance(step, Segment)]
+        self.fields = np.zeros((max(len(segments), 1), 8), np.int64)
+        start = address_of(self.fields)
+        self.calls = [start + 64 * i for i in range(len(segments))]
+        for i, step in enumerate(segments):
+            self.fields[i] = [
+                pool.address,
+                address_of(self.records) + 8 * len(_RECORD) * step.first,
+                step.last - step.first,
+                address_of(self.args),
+                address_of(moves),
+                0 if i else len(moves),
+                address_of(self.bases),
+                address_of(self.stamps) + 8 * step.first,
+            ]
+
+
+_RECORD = ("function", "args", "extent", "chunk")
 
 
 class LoadedProgram:
@@ -58,18 +76,14 @@ class LoadedProgram:
         self._addresses = np.array(
             [libraries[r.kernel].addresses[r.symbol] for r in program.records], np.int64
         )
-        moves = np.zeros(
-            len(program.args), [("arg", np.int32), ("base", np.int32), ("by", np.int64)]
-        )
-        moves["arg"] = np.arange(len(program.args))
-        moves["base"] = [place.base for place in program.args]
-        moves["by"] = [place.offset for place in program.args]
+        moves = np.zeros((len(program.args), 2), np.int64)
+        moves[:, 0] = [arg | place.base << 32 for arg, place in enumerate(program.args)]
+        moves[:, 1] = [place.offset for place in program.args]
         self._moves = moves
         self._frames: list[Frame] = []
-        self._pack = struct.Struct(
-            f"={FIRST_INPUT + program.inputs + len(program.results)}q"
-        ).pack_into
-        self._pack_frame = struct.Struct("=8q").pack_into
+        bases = FIRST_INPUT + program.inputs + len(program.results)
+        self._pack = struct.Struct(f"={bases}q").pack_into
+        self._donors = any(donor >= 0 for donor in program.donors)
 
     def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
         """Compute, and fill ``outputs``. The list ``inputs`` should be the only one that holds
@@ -79,23 +93,23 @@ class LoadedProgram:
         addresses = [buffer.address() for buffer in inputs]
         memories = self._result_memories(inputs)
         arena = allocate(program.arena) if program.arena else None
+        pool = self._pool()
         try:
             frame = self._frames.pop()
         except IndexError:
-            frame = Frame(program, self._addresses)
+            frame = Frame(program, self._addresses, self._moves, pool)
         self._pack(
             frame.base_bytes, 0, arena.address if arena is not None else 0, *addresses,
             *[memory.address for memory in memories],
         )  # fmt: skip
-        pool = self._pool()
-        owners: list[Any] = [arena, *inputs, *memories]
-        moves = len(self._moves)
+        calls = iter(frame.calls)
         for step in program.steps:
             if isinstance(step, HostStep):
-                self._run_host(step, frame, owners)
+                self._run_host(step, frame, [arena, *inputs, *memories])
+            elif observers:
+                self._observe(step, frame, pool, next(calls))
             else:
-                self._walk(step, frame, pool, moves)
-                moves = 0
+                pool.run(next(calls))
         for check in program.checks:
             _check(check, int(frame.bases[check.place.base]))
         self._frames.append(frame)
@@ -108,23 +122,16 @@ class LoadedProgram:
             else:
                 self._share(buffer, inputs[base - FIRST_INPUT], shape, dtype)
 
-    def _walk(self, step: Segment, frame: Frame, pool: Pool, moves: int) -> None:
-        count = step.last - step.first
-        self._pack_frame(
-            frame.fields, 0, pool.address, address_of(frame.records) + 32 * step.first, count,
-            address_of(frame.args), address_of(self._moves) if moves else 0, moves,
-            address_of(frame.bases), address_of(frame.stamps) + 8 * step.first,
-        )  # fmt: skip
-        if not observers:
-            pool.run(frame.address)
-            return
-        pool.run_timed(frame.address)
+    def _observe(self, step: Segment, frame: Frame, pool: Pool, call: int) -> None:
+        pool.run_timed(call)
         times = np.diff(frame.stamps[step.first : step.last + 1])
         for observer in observers:
-            observer(self.program, times)
+            observer(self.program, step, times)
 
     def _result_memories(self, inputs: Sequence[Buffer]) -> list[Memory]:
         program = self.program
+        if not self._donors:
+            return [allocate(nbytes) for nbytes in program.results]
         memories = []
         for nbytes, donor in zip(program.results, program.donors):
             memory = None

@@ -58,16 +58,30 @@ class ExecutionCount:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.by_name: dict[str, int] = {}
+        self._counted: dict[str, int] = {}
+        self._noted: list[Mapping[str, int]] = []  # runs that are not in the sums yet
 
     def add(self, counts: Mapping[str, int]) -> None:
+        self._noted.append(counts)
+        if len(self._noted) > 1000:
+            self._sum()
+
+    def _sum(self) -> None:
         with self._lock:
-            for name, count in counts.items():
-                self.by_name[name] = self.by_name.get(name, 0) + count
+            noted, self._noted = self._noted, []
+            for counts in noted:
+                for name, count in counts.items():
+                    self._counted[name] = self._counted.get(name, 0) + count
 
     def reset(self) -> None:
+        self._sum()
         with self._lock:
-            self.by_name.clear()
+            self._counted.clear()
+
+    @property
+    def by_name(self) -> Mapping[str, int]:
+        self._sum()
+        return self._counted
 
     @property
     def total(self) -> int:
