@@ -19,7 +19,8 @@ from ..ir.anchor import AnchorCall
 from ..ir.graph import Graph
 from ..ir.node import Node, Value, attrs_key
 from ..lowering.lower import lower_node
-from ..ops.contract import Host
+from ..ops.contract import PRIMITIVES, Host
+from ..passes.fuse import fuse
 from ..runtime.native import NativeKernel
 from ..runtime.native_program import NativeProgram
 from ..runtime.native_run import LoadedProgram
@@ -40,13 +41,8 @@ def build(graph: Graph, run_graph: RunGraph) -> LoadedProgram:
 
 def plan_native(graph: Graph, run_graph: RunGraph) -> NativeProgram:
     """The program of an optimised graph, as plain data."""
-    tools = Tools(kernel_of, _compile, prepare, schedule, run_graph, parts)
-    return plan_program(prepare(graph), tools)
-
-
-def prepare(graph: Graph) -> Graph:
-    """The graph with nodes grouped as kernels compute them."""
-    return graph
+    tools = Tools(kernel_of, _compile, fuse, schedule, run_graph, parts)
+    return plan_program(fuse(graph), tools)
 
 
 def parts(node: Node) -> list[Part]:
@@ -65,7 +61,7 @@ def _parts(node: Node, outer: Mapping[Value, Value]) -> Iterator[Part]:
 
 
 def _is_group(node: Node) -> bool:
-    return "body" in node.attrs and "domain" in node.attrs
+    return node.op is PRIMITIVES["fused"]
 
 
 def kernel_of(node: Node) -> NativeKernel | str:
@@ -124,4 +120,4 @@ def report(program: NativeProgram) -> None:
 
 Build = Callable[[Graph, RunGraph], LoadedProgram]
 
-__all__ = ["Build", "Target", "build", "kernel_of", "parts", "plan_native", "prepare"]
+__all__ = ["Build", "Target", "build", "kernel_of", "parts", "plan_native"]

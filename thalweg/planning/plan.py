@@ -240,6 +240,7 @@ def _assemble(graph: Graph, layout: Layout, checks: Sequence[Check]) -> NativePr
         checks=tuple(checks),
         inputs=count,
         arena=layout.arena,
+        least=layout.least,
         results=layout.results,
         donors=layout.donors,
         outputs=tuple(

@@ -89,7 +89,8 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class NativeProgram:
-    """``inputs`` counts the inputs. ``results`` are the bytes of each result's memory, and
+    """``inputs`` counts the inputs. ``arena`` is the size of the arena, ``least`` what no arena could
+    be smaller than (the bytes that live at once), both in bytes. ``results`` are the bytes of each result's memory, and
     ``donors[k]`` the input whose memory result k may take over if nobody else holds it (or -1).
     ``outputs`` are views of inputs or results, in order. ``counts`` says how often each op is
     computed, ``elements`` estimates the work."""
@@ -101,6 +102,7 @@ class NativeProgram:
     checks: tuple[Check, ...]
     inputs: int
     arena: int
+    least: int
     results: tuple[int, ...]
     donors: tuple[int, ...]
     outputs: tuple[View, ...]
