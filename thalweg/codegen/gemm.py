@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..ir.anchor import AnchorCall
 from ..runtime.native import NativeKernel
 from .builder import Module
@@ -10,6 +12,7 @@ from .gemm_plan import choose
 from .gemm_shape import Problem, analyse
 from .gemm_thin import MOST_ROWS, Thin, thin
 from .gemm_tile import Numbers
+from .in_place import epilogue_pairs
 from .target import Target
 from .templates import template
 
@@ -26,9 +29,11 @@ def gemm(call: AnchorCall, target: Target) -> NativeKernel:
         problem = problem.flipped()
         way = thin(problem, numbers)
     if way:
-        return Thin(call, problem, numbers, target, way).build(_name(problem))
-    plan = choose(problem, numbers, target)
-    return Driver(call, problem, plan, numbers, target).build(_name(problem))
+        made = Thin(call, problem, numbers, target, way).build(_name(problem))
+    else:
+        plan = choose(problem, numbers, target)
+        made = Driver(call, problem, plan, numbers, target).build(_name(problem))
+    return replace(made, in_place=epilogue_pairs(call))
 
 
 def _name(problem: Problem) -> str:

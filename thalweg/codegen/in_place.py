@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..ir.anchor import AnchorCall
 from ..ir.loops import (
     Buffer,
     For,
@@ -65,3 +66,16 @@ def _fits(body: tuple[Stmt, ...], operand: Buffer, result: Buffer) -> bool:
                         return False
         done = done or stmt is stores[0]
     return True
+
+
+def epilogue_pairs(call: AnchorCall) -> tuple[tuple[int, int], ...]:
+    """The same for a template that runs the epilogue of each element once, when the element is
+    complete, and writes nothing else: operands of the epilogue alone may share memory."""
+    anchors = {operand.buffer for operand in call.operands}
+    return tuple(
+        (i, k)
+        for i, operand in enumerate(call.params)
+        for k, result in enumerate(call.params)
+        if operand.mode == "in" and result.mode == "out" and i not in anchors
+        and _fits(call.epilogue.body, operand, result)
+    )  # fmt: skip

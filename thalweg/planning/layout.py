@@ -153,8 +153,9 @@ class Planner:
         given: set[int] = set()
         heirs: set[int] = set()
         for i, step in enumerate(self.steps):
+            spent: set[int] = set()
             for operand, result in step.in_place:
-                old = self._dying(step, i, operand)
+                old = None if operand in spent else self._dying(step, i, operand)
                 new = self.storage[step.writes[result]]
                 if old is None or id(new) in heirs or old.nbytes != new.nbytes:
                     continue
@@ -166,6 +167,7 @@ class Planner:
                 else:
                     continue
                 heirs.add(id(new))
+                spent.add(operand)
         self._find_donors(donors, given)
         count = sum(1 for s in self.storages if s.result is not None)
         return [donors.get(k, -1) for k in range(count)]

@@ -89,11 +89,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class NativeProgram:
-    """``inputs`` counts the inputs. ``arena`` is the size of the arena, ``least`` what no arena could
-    be smaller than (the bytes that live at once), both in bytes. ``results`` are the bytes of each result's memory, and
-    ``donors[k]`` the input whose memory result k may take over if nobody else holds it (or -1).
-    ``outputs`` are views of inputs or results, in order. ``counts`` says how often each op is
-    computed, ``elements`` estimates the work."""
+    """``inputs`` counts the inputs. ``arena`` is the size of the arena, ``least`` what no arena
+    could be smaller than: the most bytes that live at once. ``results`` are the bytes of each
+    result's memory, and ``donors[k]`` the input whose memory result k may take over if nobody else
+    holds it (or -1). ``outputs`` are views of inputs or results, in order. ``counts`` says how
+    often each op is computed, ``elements`` estimates the work, ``names`` are those of the steps."""
 
     kernels: tuple[NativeKernel, ...]
     records: tuple[Record, ...]
