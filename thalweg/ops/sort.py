@@ -16,6 +16,7 @@ from .arithmetic import Operand, broadcast_to, cast, coerce, constant
 from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
 from .dims import normalize_dim
 from .function import Call, function
+from .kernels import kernel_from
 from .link import ops
 from .named import public
 
@@ -29,7 +30,7 @@ class Sort(Primitive):
     outputs = 2
     differentiable: ClassVar[Any] = (True, False)
     index = Declined("a permutation that depends on data")
-    lower: Any = Declined("a kernel template, not a loop nest")
+    lower: Any = kernel_from("order")
     onnx = "TopK"
 
     def infer(self, x: TensorType, dim: int, descending: bool) -> tuple[TensorType, TensorType]:

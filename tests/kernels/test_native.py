@@ -1,0 +1,61 @@
+"""Loop kernels as machine code, against the references: samples, and rows long enough for every
+loop to have whole vectors and a rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from loop_harness import compare, kernel_of
+from test_samples import KERNELS
+
+from thalweg.codegen.emit import emit
+from thalweg.codegen.target import host
+from thalweg.ops import PRIMITIVES
+from thalweg.testing.native import run_native
+
+
+def check_native(name, arrays, attrs, order=None):
+    with np.errstate(all="ignore"):
+        wanted = PRIMITIVES[name].run(arrays, attrs)
+    results = [np.zeros(w.shape, w.dtype) for w in wanted]
+    kernel = emit(kernel_of(name, arrays, attrs), host())
+    run_native(kernel, arrays, results, order=order)
+    for mine, theirs in zip(results, wanted, strict=True):
+        compare(mine.reshape(-1), theirs.reshape(-1), f"{name} {attrs}")
+    return kernel
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_samples(name):
+    for sample in PRIMITIVES[name].samples():
+        if sample.error is None and not any(a.dtype.kind == "c" for a in sample.arrays):
+            check_native(name, sample.arrays, sample.attrs)
+
+
+def drawn(shape, dtype="float32", seed=0):
+    x = np.random.default_rng(seed).normal(size=shape) * 3
+    return x.astype(dtype)
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin", "cumsum", "cummax", "cumprod", "sort"])
+@pytest.mark.parametrize(("shape", "dim"), [
+    ((5, 301), 1), ((2, 37, 19), 1), ((1, 40_000), 1), ((300, 3), 0), ((2, 70, 100), 1),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_longer_rows(name, shape, dim, dtype):
+    x = drawn(shape, dtype)
+    if dtype == "float32" and name != "sort":
+        x.reshape(-1)[x.size // 2] = np.nan
+    if name == "cumprod":
+        x = np.sign(x)
+    attrs = {"dim": dim, "descending": False} if name == "sort" else {"dim": dim}
+    check_native(name, (x,), attrs)
+
+
+@pytest.mark.parametrize("combine", ["set", "sum", "max"])
+def test_rows_put_by_many_tasks(combine):
+    rng = np.random.default_rng(0)
+    x, new = (np.round(drawn(s)) for s in ((50, 200), (300, 200)))  # sums are exact
+    arrays = (x, rng.integers(0, 50, 300), new)
+    kernel = check_native("index_put", arrays, {"batch": 0, "combine": combine}, order=3)
+    assert max(launch.extent // launch.chunk for launch in kernel.launches) >= 8
