@@ -7,6 +7,7 @@ The ratio is PyTorch's processor time by ours, the median over rounds in which b
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,12 +58,11 @@ def cases() -> Iterator[tuple[str, Callable[[], None], Callable[[], Any]]]:
         at = rng.integers(0, vocabulary, count)
         zeros = np.zeros((vocabulary, width), np.float32)
         tensors = [torch.from_numpy(a) for a in (grad, at)]
-        backward = torch.ops.aten.embedding_dense_backward
         yield (
             f"embedding gradient {vocabulary} x {width}, {count} rows",
             ours("index_put", [zeros, at, grad], {"batch": 0, "combine": "sum"}),
-            lambda t=tensors, n=vocabulary: torch.ops.aten.embedding_dense_backward(
-                *t, n, -1, False
+            functools.partial(
+                torch.ops.aten.embedding_dense_backward, *tensors, vocabulary, -1, False
             ),
         )
     n = 1_000_000
