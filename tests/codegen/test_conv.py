@@ -70,7 +70,7 @@ def cases(draw: st.DrawFn) -> Case:
     batch = draw(st.integers(0, 3))
     cg, og = draw(st.integers(1, 20)), draw(st.integers(1, 14))
     if draw(st.booleans()) and groups > 1:
-        cg = 1
+        cg, og = 1, draw(st.integers(1, 3))
     axes = []
     for _ in range(dims):
         kernel = draw(st.integers(1, 4))
@@ -156,6 +156,10 @@ NAMED = {
     "long line": case((2, 4, 1200), (6, 4, 5), padding=2),
     "depthwise": case((2, 9, 13, 14), (9, 1, 3, 3), padding=1, groups=9),
     "multiplier": case((2, 4, 11, 8), (12, 1, 5, 5), stride=2, padding=2, groups=4),
+    "depthwise, strided": case((2, 5, 20, 23), (5, 1, 3, 3), stride=2, padding=1, groups=5),
+    "depthwise line": case((2, 6, 130), (6, 1, 7), padding=3, groups=6),
+    "depthwise volume": case((2, 3, 5, 6, 9), (3, 1, 3, 2, 3), padding=1, groups=3),
+    "means of windows": case((6, 1, 12, 18), (1, 1, 2, 2), stride=2),
     "volume": case((1, 6, 5, 6, 7), (5, 6, 3, 3, 3), padding=1),
     "dilated": case((1, 5, 20, 20), (6, 5, 3, 3), padding=4, dilation=4),
     "no channels": case((2, 0, 4, 4), (3, 0, 2, 2)),

@@ -5,10 +5,19 @@ from __future__ import annotations
 from ..core import flags
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
+from . import conv_direct as direct
 from . import winograd
 from .builder import Module
+from .conv_direct import Direct, DirectWeightGrad
 from .conv_multiply import Multiply
-from .conv_problem import Problem, forward_problem, gradient_problem
+from .conv_problem import (
+    Problem,
+    dense,
+    forward_problem,
+    gradient_problem,
+    is_dense_space,
+    merged,
+)  # fmt: skip
 from .conv_result import Writer
 from .conv_tile import tile_for
 from .conv_weight_grad import WeightGrad
@@ -38,11 +47,23 @@ def conv_input_grad(call: AnchorCall, target: Target) -> NativeKernel:
 @template("conv_weight_grad")
 def conv_weight_grad(call: AnchorCall, target: Target) -> NativeKernel:
     """`conv_weight_grad` of x and g; the result is seen as [1, o, elements of a filter]."""
-    return zeros(call, target) if is_empty(call) else WeightGrad(call, target).build()
+    if is_empty(call):
+        return zeros(call, target)
+    (x, g), attrs = call.operands, dict(call.attrs)
+    weight = Operand(-1, 0, attrs["shape"], dense(attrs["shape"]), call.dtype)
+    problem, x = forward_problem(x, weight, attrs, is_dense_space(g))
+    if len(problem.axes) < len(g.shape) - 2:
+        g = merged(g)
+    single = problem.channels == problem.rows == 1 and problem.groups > 1
+    if single and direct.suits(problem, tile_for(call.dtype, target)):
+        return DirectWeightGrad(call, problem, x, g, target).build()
+    return WeightGrad(call, problem, x, g, target).build()
 
 
 def correlate(call: AnchorCall, problem: Problem, x: Operand, target: Target) -> NativeKernel:
     """The kernel of a problem that is not empty."""
+    if direct.suits(problem, tile_for(call.dtype, target)):
+        return Direct(call, problem, x, target).build()
     if flags.winograd and winograd.pays(problem, tile_for(call.dtype, target)):
         return Winograd(call, problem, x, target).build()
     return Multiply(call, problem, x, target).build()

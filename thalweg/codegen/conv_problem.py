@@ -195,19 +195,23 @@ def is_dense_space(operand: Operand) -> bool:
     return all(s == e or n == 1 for s, e, n in zip(operand.strides[2:], dense(space), space))
 
 
-def _merged(operand: Operand) -> Operand:
+def merged(operand: Operand) -> Operand:
+    """The operand with its spatial dimensions, which are contiguous, seen as one."""
     shape = (*operand.shape[:2], math.prod(operand.shape[2:]))
     return Operand(operand.buffer, operand.offset, shape, (*operand.strides[:2], 1), operand.dtype)
 
 
-def forward_problem(x: Operand, w: Operand, attrs: Mapping[str, Any]) -> tuple[Problem, Operand]:
+def forward_problem(
+    x: Operand, w: Operand, attrs: Mapping[str, Any], merge: bool = True
+) -> tuple[Problem, Operand]:
     """`conv` of x [n, c, *space] with w [o, c / groups, *kernel], and the x that it is stated for:
-    the dimensions of a kernel of one element are merged into one."""
+    with ``merge`` the dimensions of a kernel of one element are one, where x allows it."""
     stride, padding, dilation = attrs["stride"], attrs["padding"], attrs["dilation"]
     kernel = w.shape[2:]
     kernel_strides = w.strides[2:]
-    if set(kernel) == {1} == set(stride) and not any(map(any, padding)) and is_dense_space(x):
-        x = _merged(x)
+    single = set(kernel) == {1} == set(stride) and not any(map(any, padding))
+    if merge and single and is_dense_space(x):
+        x = merged(x)
         kernel, kernel_strides, stride, padding, dilation = (1,), (0,), (1,), ((0, 0),), (1,)
     axes = tuple(map(forward_axis, x.shape[2:], kernel, stride, padding, dilation))
     groups = attrs["groups"]
@@ -223,7 +227,7 @@ def gradient_problem(g: Operand, w: Operand, attrs: Mapping[str, Any]) -> tuple[
     kernel, space = w.shape[2:], attrs["shape"][2:]
     kernel_strides = w.strides[2:]
     if set(kernel) == {1} == set(stride) and not any(map(any, padding)) and is_dense_space(g):
-        g = _merged(g)
+        g = merged(g)
         space, kernel, kernel_strides = (math.prod(space),), (1,), (0,)
         stride, padding, dilation = (1,), ((0, 0),), (1,)
     axes = tuple(map(gradient_axis, g.shape[2:], kernel, stride, padding, dilation, space))

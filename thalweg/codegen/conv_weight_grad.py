@@ -18,7 +18,7 @@ from ..ir.loops import compute_dtype
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, as_value, literal, vector
 from .conv_pack import ceil_div, round_up
-from .conv_problem import Layout, copy_layout, direct_layout, forward_problem
+from .conv_problem import Layout, Problem, copy_layout, direct_layout
 from .conv_result import Writer, write_run
 from .conv_spread import SPREAD, argument, write_spread
 from .conv_tile import TILE, Tile, store_front, tile_for, write_tile
@@ -66,14 +66,11 @@ def cut_blocks(length: int, lines: int, lanes: int) -> Blocks:
 class WeightGrad:
     """Writes the kernel of one call; operands are x and g, results are seen as [1, o, (c, t)]."""
 
-    def __init__(self, call: AnchorCall, target: Target) -> None:
-        attrs = dict(call.attrs)
-        shape = attrs["shape"]
-        x, self.g = call.operands
-        weight = Operand(-1, 0, shape, _dense(shape), call.dtype)
-        self.target = target
-        self.call, self.tile = call, tile_for(call.dtype, target)
-        self.problem, self.x = forward_problem(x, weight, attrs)
+    def __init__(
+        self, call: AnchorCall, problem: Problem, x: Operand, g: Operand, target: Target
+    ) -> None:
+        self.call, self.problem, self.x, self.g = call, problem, x, g
+        self.target, self.tile = target, tile_for(call.dtype, target)
         direct = direct_layout(self.problem, self.x)
         if x.dtype is not compute_dtype(x.dtype):
             direct = None
@@ -188,8 +185,6 @@ class WeightGrad:
         problem, tile, g = self.problem, self.tile, self.g
         tiles = self.padded_rows // tile.rows
         strides = g.strides[2:]
-        if len(strides) != len(problem.grid):  # dimensions were merged
-            strides = (1,)
         params = [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]
         with module.function(GRADIENTS, params) as f:
             stored = memory_type(g.dtype)
@@ -440,11 +435,3 @@ def transposed(f: Function, rows: list[Val]) -> list[Val]:
                 rows[i], rows[i + block] = f.shuffle(a, b, low), f.shuffle(a, b, high)
         block //= 2
     return rows
-
-
-def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides, step = [], 1
-    for extent in reversed(shape):
-        strides.append(step)
-        step *= extent
-    return tuple(reversed(strides))
