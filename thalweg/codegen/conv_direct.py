@@ -7,11 +7,13 @@ every tap of a run of results is one vector.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, vector
 from .conv_pack import ceil_div
-from .conv_problem import Layout, Problem, copy_layout
+from .conv_problem import Layout, Problem, Tap, copy_layout
 from .conv_result import Finish, Writer
 from .conv_spread import argument, write_plane
 from .conv_tile import Tile, multiply_add, tile_for
@@ -24,6 +26,8 @@ RESULTS = 96 * 1024  # and of its results, about
 MOST_PRODUCTS = 4  # channels times rows of a group
 MOST_TAPS = 64  # taps of all parts: they are written out
 TASKS = 64  # calls a launch is cut into
+ABREAST = 4  # registers of results summed side by side
+WRITTEN_OUT = 16  # terms of a sum that is no loop
 
 
 def source_elements(problem: Problem, tile: Tile) -> int:
@@ -44,6 +48,16 @@ def suits(problem: Problem, tile: Tile) -> bool:
         and lines * len(problem.parts) * problem.rows * tile.size <= RESULTS
         and problem.grid[-1] >= tile.lanes // 2
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """Weights and the offsets of what they are multiplied with; for a loop also as a table of the
+    offsets and the weights in memory."""
+
+    weights: list[tuple[Val, int]]
+    table: Val | None = None
+    values: Val | None = None
 
 
 class Direct:
@@ -106,29 +120,65 @@ class Direct:
         reaches over the next one, which is written after it."""
         problem, tile = self.problem, self.tile
         for part, taps in enumerate(problem.parts):
-            terms = [
-                (self._weight(f, filters, m, c, tap), c * self.layout.channel
-                 + self.layout.tap_offset(tap))
-                for c in range(problem.channels)
-                for tap in taps
-            ]  # fmt: skip
+            weights = []
+            for c in range(problem.channels):
+                for tap in taps:
+                    away = c * self.layout.channel + self.layout.tap_offset(tap)
+                    weights.append((self._weight(f, filters, m, c, tap), away))
+            terms = self._terms(f, f"offsets_{m}_{part}", weights)
             into = f.gep(tile.type, scratch, (part * problem.rows + m) * self.width)
+            vectors = ceil_div(self.line, tile.lanes)
+            whole = vectors // ABREAST * ABREAST
             with f.loop(0, count) as i:
-                offset = self._line_offset(f, f.add(line, i))
-                start = f.gep(tile.type, source, offset)
+                start = f.gep(tile.type, source, self._line_offset(f, f.add(line, i)))
                 place = f.gep(tile.type, into, f.mul(i, self.line))
-                with f.loop(0, self.line, tile.lanes) as p:
-                    total = tile.zero()
-                    here = f.gep(tile.type, start, p)
-                    for weight, away in terms:
-                        value = f.load(tile.vector, f.gep(tile.type, here, away))
-                        total = multiply_add(f, f.splat(weight, tile.lanes), value, total)
-                    f.store(total, f.gep(tile.type, place, p))
+                for first, last, step in ((0, whole, ABREAST), (whole, vectors, vectors - whole)):
+                    if first < last:
+                        with f.loop(first, last, step) as v:
+                            p = f.mul(v, tile.lanes)
+                            here, there = (f.gep(tile.type, x, p) for x in (start, place))
+                            self._abreast(f, terms, here, there, step)
 
-    def _weight(self, f: Function, filters: Val, m: int, c: int, tap: object) -> Val:
+    def _terms(self, f: Function, name: str, weights: list[tuple[Val, int]]) -> _Terms:
+        """The terms of a sum: written out if they are few; else in memory, for a loop, because
+        the sums side by side would otherwise be scheduled one after the other."""
+        if len(weights) <= WRITTEN_OUT:
+            return _Terms(weights)
+        entries = ", ".join(f"i64 {away}" for _, away in weights)
+        table = f.module.constant(name, f"[{len(weights)} x i64] [{entries}]")
+        values = f.alloca(self.tile.type, len(weights))
+        for t, (weight, _) in enumerate(weights):
+            f.store(weight, f.gep(self.tile.type, values, t))
+        return _Terms(weights, table, values)
+
+    def _abreast(self, f: Function, terms: _Terms, source: Val, into: Val, count: int) -> None:
+        """``count`` registers of results side by side, whose sums do not wait for one another."""
+        tile = self.tile
+
+        def add(weight: Val, away: Int, totals: list[Val]) -> list[Val]:
+            left, start = f.splat(weight, tile.lanes), f.gep(tile.type, source, away)
+            result = []
+            for k, total in enumerate(totals):
+                value = f.load(tile.vector, f.gep(tile.type, start, k * tile.lanes))
+                result.append(multiply_add(f, left, value, total))
+            return result
+
+        totals = [tile.zero()] * count
+        if terms.table is None or terms.values is None:
+            for weight, away in terms.weights:
+                totals = add(weight, away, totals)
+        else:
+            with f.carry(0, len(terms.weights), totals) as (t, sums, out):
+                offset = f.load("i64", f.gep("i64", terms.table, t))
+                out[:] = add(f.load(tile.type, f.gep(tile.type, terms.values, t)), offset, sums)
+            totals = out
+        for k, total in enumerate(totals):
+            f.store(total, f.gep(tile.type, into, k * tile.lanes))
+
+    def _weight(self, f: Function, filters: Val, m: int, c: int, tap: tuple[Tap, ...]) -> Val:
         problem, w = self.problem, self.w
         _, row, channel = problem.weight_strides
-        offset = m * row + c * channel + problem.weight_offset(tap)  # type: ignore[arg-type]
+        offset = m * row + c * channel + problem.weight_offset(tap)
         stored = memory_type(w.dtype)
         return as_computed(f, f.load(stored, f.gep(stored, filters, offset)), w.dtype)
 

@@ -224,7 +224,11 @@ def _make_adaptive_avg(dims: int) -> None:
         sizes = _output_size(op, output_size, x, dims)
         if all(m and n % m == 0 for n, m in zip(x.shape[2:], sizes)):
             kernel = tuple(n // m for n, m in zip(x.shape[2:], sizes))
-            total = window_sum(x, kernel, kernel, ((0, 0),) * dims)
+            if set(sizes) == {1}:
+                total = ops.reduce_sum(x, dims=tuple(range(2, x.ndim)))
+                total = ops.reshape(total, shape=(*x.shape[:2], *sizes))
+            else:
+                total = window_sum(x, kernel, kernel, ((0, 0),) * dims)
             return unbatch(total / math.prod(kernel), single)
         taken, grid, counts = _gathered(x, sizes)
         weights = tuple(
