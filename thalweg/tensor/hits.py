@@ -31,7 +31,7 @@ _CLASSES: dict[str, type] = {
     "Extra": Extra,
 }  # fmt: skip
 # Versions of CPython whose objects `codegen.hits` was tested against.
-_VERSIONS = ((3, 11),)
+_VERSIONS = ((3, 11), (3, 12), (3, 13))
 _POINTER = struct.calcsize("P")
 
 # Numbers of CPython's stable interface.
