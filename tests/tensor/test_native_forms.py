@@ -197,7 +197,7 @@ def test_forms_are_used_like_functions():
     for call in (tanh, functools.partial(tanh, x)):
         args = () if isinstance(call, functools.partial) else (x,)
         np.testing.assert_allclose(call(*args).tolist(), plain, rtol=1e-6)
-    np.testing.assert_allclose(list(map(tanh, [x]))[0].tolist(), plain, rtol=1e-6)
+    np.testing.assert_allclose(next(map(tanh, [x])).tolist(), plain, rtol=1e-6)
     bound = x.add
     assert bound(x).tolist() == thalweg.Tensor.__add__(x, x).tolist() == (x + x).tolist()
     assert tanh.__name__ == "tanh" and tanh.__doc__ and "tanh" in repr(tanh)

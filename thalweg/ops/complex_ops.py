@@ -11,11 +11,12 @@ import numpy as np
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..ir.node import Node, Value
+from ..ir.types import Shape
 from .arithmetic import coerce, coerce_float, constant
 from .compare import is_nan
 from .contract import Array, Declined, Grads, Sample, primitive
 from .families import Binary, Unary, floats
-from .function import Call, function
+from .function import Call, composite, function
 from .link import ops
 from .pointwise import expect_tensor, internal_composite, zeros_like
 from .pointwise_calls import calls, unary_calls
@@ -128,7 +129,7 @@ _COMPLEX = (
 def real(input: Value) -> Value:
     """The real parts of complex numbers; a real tensor itself."""
     value = expect_tensor("real", input)
-    return ops.real(value) if value.dtype.is_complex else value
+    return _component(view_as_real(value), 0) if value.dtype.is_complex else value
 
 
 @function(
@@ -142,7 +143,7 @@ def imag(input: Value) -> Value:
         raise DTypeError(
             f"imag is not implemented for tensors with non-complex dtypes, got {value.dtype}"
         )
-    return ops.imag(value)  # type: ignore[no-any-return]
+    return _component(view_as_real(value), 1)
 
 
 @function("conj", method=True, out=False, calls=calls(*_COMPLEX, Call((np.ones(3),))))
@@ -239,7 +240,7 @@ def angle(input: Value) -> Value:
     return ops.where(is_nan(x), x, ops.where(ops.lt(x, zero), pi, zero))  # type: ignore[no-any-return]
 
 
-@function("view_as_real", view=True, out=False, calls=calls(*_COMPLEX))
+@composite("view_as_real", view=True, out=False, calls=calls(*_COMPLEX))
 def view_as_real(input: Value) -> Value:
     """Complex numbers as pairs (real, imaginary) in a new last dimension of two.
 
@@ -253,7 +254,7 @@ def view_as_real(input: Value) -> Value:
     return ops.concat(*parts, dim=value.ndim)  # type: ignore[no-any-return]
 
 
-@function(
+@composite(
     "view_as_complex", view=True, out=False,
     calls=calls(
         Call((np.arange(12.0).reshape(2, 3, 2),), grad=False),
@@ -278,6 +279,55 @@ def view_as_complex(input: Value) -> Value:
         )
     parts = [_component(value, i) for i in (0, 1)]
     return ops.make_complex(*parts)  # type: ignore[no-any-return]
+
+
+class _AsReal:
+    """How `view_as_real` shows the memory of its operand; see `movement.View`."""
+
+    @staticmethod
+    def strides(shape: Shape, strides: Shape, /) -> Shape:
+        return (*(2 * s for s in strides), 1)
+
+    @staticmethod
+    def scale(offset: int) -> int:
+        return 2 * offset
+
+    @staticmethod
+    def write(base: Value, new: Value) -> Value:
+        return view_as_complex(new)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def reference(x: Array) -> Array:
+        part = x.real
+        return np.lib.stride_tricks.as_strided(
+            part, (*x.shape, 2), (*x.strides, part.itemsize)
+        )  # fmt: skip
+
+
+class _AsComplex:
+    """How `view_as_complex` shows the memory of its operand."""
+
+    @staticmethod
+    def strides(shape: Shape, strides: Shape, /) -> Shape | None:
+        *outer, last = strides
+        if last != 1 or any(s % 2 for s, extent in zip(outer, shape) if extent > 1):
+            return None
+        return tuple(s // 2 for s in outer)
+
+    @staticmethod
+    def scale(offset: int) -> int:
+        return offset // 2
+
+    @staticmethod
+    def write(base: Value, new: Value) -> Value:
+        return view_as_real(new)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def reference(x: Array) -> Array:
+        return x.view(np.result_type(x.dtype, np.complex64))[..., 0]
+
+
+view_as_real.alias, view_as_complex.alias = _AsReal, _AsComplex
 
 
 def _component(pairs: Value, index: int) -> Value:

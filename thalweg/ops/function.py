@@ -128,6 +128,8 @@ class Composite:
         self.body = body
         self.vjp = vjp
         self.onnx = onnx
+        # Of one that shows its operand's memory: `strides`, `write` and so on, as of a `View`.
+        self.alias: Any = None
         self.signature = inspect.signature(body)
         self.__doc__ = body.__doc__
         self.__name__ = name.rpartition(".")[2]

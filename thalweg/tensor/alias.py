@@ -17,12 +17,12 @@ import numpy as np
 from ..core.dtypes import bool_
 from ..core.errors import AliasError, AutogradError, DTypeError, ShapeError
 from ..core.promotion import can_cast
-from ..ir.node import Node, Value
+from ..ir.node import Value
 from ..ops.arithmetic import cast, constant
 from ..ops.link import ops
-from ..ops.movement import View, contiguous_strides
 from ..passes.autodiff import requires_grad
 from ..runtime.buffer import Buffer
+from .chains import apply_chain, describe_view, shown_array, view_chain, write_chain
 from .exclusive import exclusive
 from .flush import compute_foreign, flush
 from .points import HistoryPoint
@@ -181,9 +181,7 @@ def realise(tensor: Tensor) -> Buffer:
     if extra is not None:
         if extra.base is not None and extra.base._ensure_extra().exported is not None:
             array = realise(extra.base).get()
-            for op, attrs in extra.chain:
-                array = op.reference(array, **dict(attrs))
-            return Buffer(array)
+            return Buffer(shown_array(array, extra.chain))
         if extra.base is not None and extra.seen != extra.base._ensure_extra().version:
             _bind_view(local.trace, tensor, extra, extra.base, reading=True)
         elif extra.exported is not None and tensor._buffer is not None:
@@ -209,61 +207,6 @@ def memory_of(tensor: Tensor) -> tuple[Tensor, Chain]:
     if extra is None or extra.base is None:
         return tensor, ()
     return extra.base, tuple(step for step in extra.chain if not _detached((step,)))
-
-
-def apply_chain(value: Value, chain: Chain) -> Value:
-    """The view that ``chain`` shows of ``value``."""
-    for op, attrs in chain:
-        value = op(value, **dict(attrs))
-    return value
-
-
-def write_chain(base: Value, chain: Chain, new: Value) -> Value:
-    """``base`` with what ``chain`` shows of it replaced by ``new``."""
-    if not chain:
-        return new
-    stages = [base]
-    for op, attrs in chain[:-1]:
-        stages.append(op(stages[-1], **dict(attrs)))
-    for stage, (op, attrs) in zip(reversed(stages), reversed(chain)):
-        new = op.write(stage, new, **dict(attrs))
-    return new
-
-
-def view_chain(source: Value, result: Value) -> Chain | None:
-    """The view ops from ``source`` to ``result``, or None if some step is not a view."""
-    chain: list[tuple[Any, tuple[tuple[str, Any], ...]]] = []
-    value = result
-    while value is not source:
-        node: Node = value.node
-        if not isinstance(node.op, View) or len(node.inputs) != 1:
-            return None
-        chain.append((node.op, tuple(sorted(node.attrs.items()))))
-        value = node.inputs[0]
-    chain.reverse()
-    return tuple(chain)
-
-
-def describe_view(meta: Meta, source: Meta, chain: Chain | None) -> bool:
-    """Fill strides, offset and chain of a view's Meta. False if memory cannot show it."""
-    if chain is None:
-        return False
-    shape, strides = source.shape, source.element_strides()
-    offset = source.offset
-    for op, attrs in chain:
-        keywords = dict(attrs)
-        moved = op.strides(shape, strides, **keywords)
-        if moved is None:
-            return False
-        shift = getattr(op, "offset", None)
-        if shift is not None:
-            offset += shift(shape, strides, **keywords)
-        value_shape = op.infer_types((source.value.type.with_shape(shape),), keywords)[0].shape
-        shape, strides = value_shape, moved
-    meta.chain = chain
-    meta.strides = None if strides == contiguous_strides(shape) else strides
-    meta.offset = offset
-    return True
 
 
 def make_view(result: Tensor, source: Tensor, meta: Meta, multi: bool = False) -> None:
@@ -484,6 +427,6 @@ def tensor_sequence(values: Sequence[Any]) -> bool:
     return any(isinstance(v, Tensor) for v in values)
 
 
-__all__ = ["AliasError", "State", "apply_chain", "assign", "bind", "check_inplace",
-           "describe_view", "fit_inplace", "make_view", "realise", "repoint", "tensor_sequence",
-           "trie", "view_chain"]  # fmt: skip
+__all__ = ["AliasError", "State", "assign", "bind", "check_inplace", "describe_view",
+           "fit_inplace", "loosen", "make_view", "realise", "repoint", "shown_array",
+           "tensor_sequence", "trie", "view_chain"]  # fmt: skip

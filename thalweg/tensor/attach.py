@@ -130,7 +130,7 @@ def _install() -> None:
 def _properties() -> None:
     transpose = RECORDED.get("t")
     permute = RECORDED["permute"]
-    detach, real = RECORDED["detach"], RECORDED["real"]
+    detach, real, imag = RECORDED["detach"], RECORDED["real"], RECORDED["imag"]
 
     def reversed_dims(self: Any) -> Any:
         """The tensor with its dimensions reversed."""
@@ -160,6 +160,12 @@ def _properties() -> None:
 
         replace(self, value.detach())
 
+    def set_real(self: Any, value: Any) -> None:
+        self.real.copy_(value)
+
+    def set_imag(self: Any, value: Any) -> None:
+        self.imag.copy_(value)
+
     def grad_fn(self: Any) -> Any:
         meta = self._current_meta()
         if meta.is_leaf or not meta.requires_grad:
@@ -183,8 +189,8 @@ def _properties() -> None:
         "T": property(reversed_dims), "mT": property(matrix_transposed),
         "H": property(adjoint), "mH": property(adjoint), "data": property(get_data, set_data),
         "grad_fn": property(grad_fn), "_base": property(base), "_version": property(version),
-        "real": property(lambda self: real(self) if self.is_complex() else self),
-        "imag": property(RECORDED["imag"]),
+        "real": property(lambda self: real(self) if self.is_complex() else self, set_real),
+        "imag": property(imag, set_imag),
         "itemsize": property(lambda self: self.dtype.itemsize),
         "nbytes": property(lambda self: self.numel() * self.dtype.itemsize),
         "is_cuda": property(lambda self: False), "is_cpu": property(lambda self: True),

@@ -18,7 +18,7 @@ from ..ops.function import FUNCTIONS
 from ..ops.link import ops
 from ..runtime.buffer import Array, Buffer
 from . import autograd
-from .alias import bind, loosen, realise, repoint
+from .alias import bind, loosen, realise, repoint, shown_array
 from .exclusive import exclusive
 from .forms import general
 from .size import Size
@@ -369,10 +369,7 @@ def export(tensor: Tensor) -> Array:
     """The NumPy array that shares this tensor's memory, made on the first call."""
     extra = tensor._ensure_extra()
     if extra.base is not None:
-        array = export(extra.base)
-        for op, attrs in extra.chain:
-            array = op.reference(array, **dict(attrs))
-        return array
+        return shown_array(export(extra.base), extra.chain)
     if extra.exported is None:
         # A copy: the program's own array may stand for other values too.
         extra.exported = np.array(realise(tensor).get())
