@@ -159,3 +159,26 @@ def test_nothing_summed_still_passes_through_the_epilogue():
     call = contraction("mk,kn->mn", x, y, epilogue=body, extra=[("bias", bias)])
     (out,) = run(call, x, y, bias)
     np.testing.assert_array_equal(out, np.tile(bias, (3, 1)))
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+def test_residual_may_be_overwritten(m, n, k):
+    rng, x, y = operands(m, n, k)
+    residual = rng.normal(size=(m, n)).astype(np.float32)
+    value = Var("v", float32) + Load("residual", (I0, I1), float32)
+    call = contraction(
+        "mk,kn->mn", x, y, epilogue=(Store("out", (I0, I1), value),),
+        extra=[("residual", residual)],
+    )  # fmt: skip
+    made = kernel(call)
+    assert made.in_place == ((2, 3),)
+    shared = residual.copy()
+    Runner(made)(x, y, shared, shared, seed=1)
+    close(shared, x.astype(float) @ y.astype(float) + residual)
+
+
+def test_operands_of_the_product_are_never_overwritten():
+    x = np.zeros((8, 8), np.float32)
+    value = Var("v", float32) + Load("x", (I0, I1), float32)
+    call = contraction("mk,kn->mn", x, x, epilogue=(Store("out", (I0, I1), value),))
+    assert kernel(call).in_place == ()

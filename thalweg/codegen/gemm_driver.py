@@ -96,8 +96,8 @@ class Driver(Operands):
         if self.b.how == "local" or (self.b.how == "direct" and self.b.tail):
             panels = self.b.most if self.b.how == "local" and self.b.whole_rows else 1
         local = {
-            "a": plan.depth * self.a.most * plan.rows if self.a.how == "local" else 0,
-            "b": plan.depth * self.columns * panels,
+            "a": self.a.stride * self.a.most if self.a.how == "local" else 0,
+            "b": self.b.stride * panels,
             "sums": plan.rows * self.columns
             * (self.a.most * self.b.most if per > 1 and plan.splits == 1 else 1),
         }  # fmt: skip
@@ -125,7 +125,7 @@ class Driver(Operands):
             where: dict[str, Val] = {}
             for side in (self.a, self.b):
                 if side.how == "shared":
-                    where[side.letter] = self._packed(f, side, copy(side), block, start)
+                    where[side.letter] = self._packed(f, side, copy(side), block, 0)
                 else:
                     at = self._advance(f, side, start, sums)
                     where[side.letter] = f.gep(self.numbers.memory, origin[side.letter], at)
@@ -156,11 +156,11 @@ class Driver(Operands):
             source = f.gep(self.numbers.memory, s.where["b"], f.mul(position, side.step(side.axis)))
             along: Int = self.columns
             if side.how == "shared":
-                b = f.gep(register, s.where["b"], f.mul(position, s.depth))
+                b = f.gep(register, s.where["b"], f.mul(f.add(s.first_col, panel), side.stride))
             elif side.how == "direct" and not tail:
                 b, along = source, self.problem.inner.b
             elif side.how == "local" and side.whole_rows:
-                b = f.gep(register, self.local["b"], f.mul(f.mul(panel, width), s.depth))
+                b = f.gep(register, self.local["b"], f.mul(panel, side.stride))
             else:
                 b = self.local["b"]
                 self.packs["b", tail].call(f, source, b, s.depth, 1)
@@ -181,9 +181,9 @@ class Driver(Operands):
         row = f.mul(f.add(s.first_row, row_tile), plan.rows)
         col = f.mul(f.add(s.first_col, col_tile), self.columns)
         if self.a.how == "local":
-            a = f.gep(register, self.local["a"], f.mul(f.mul(row_tile, plan.rows), s.depth))
+            a = f.gep(register, self.local["a"], f.mul(row_tile, self.a.stride))
         elif self.a.how == "shared":
-            a = f.gep(register, s.where["a"], f.mul(row, s.depth))
+            a = f.gep(register, s.where["a"], f.mul(f.add(s.first_row, row_tile), self.a.stride))
         else:
             a = f.gep(self.numbers.memory, s.where["a"], f.mul(row, self.a.step(self.a.axis)))
         sums = self._sums(f, s, row_tile, col_tile)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall
+from ..ir.loops import Const, For, Kernel, Stmt
 from .access import Place
 from .builder import Function, Int, Module, Val, literal, vector
 from .gemm_shape import NONE, Axis, Problem, plain_store
 from .gemm_tile import Numbers
+from .in_place import in_place_pairs
 from .statements import Block
 from .target import Target
 
@@ -113,3 +115,16 @@ class Finish:
             name = self.call.epilogue.index[axis.dim]
             block.bind(name, index)
             block.bounded(name, 0, axis.size - 1)
+
+
+def in_place(call: AnchorCall) -> tuple[tuple[int, int], ...]:
+    """Pairs of parameters (operand of the epilogue, result) that may share their memory. Every
+    element passes through the epilogue once, after all that the product reads of its operands by
+    that unit of work; other units may still read them, so those are never overwritten."""
+    body: tuple[Stmt, ...] = call.epilogue.body
+    for name, extent in zip(reversed(call.epilogue.index), reversed(call.shape)):
+        body = (For(name, Const(0), Const(extent), 1, body, "parallel"),)
+    read = {operand.buffer for operand in call.operands}
+    position = {buffer.name: k for k, buffer in enumerate(call.params)}
+    others = tuple(b for k, b in enumerate(call.params) if k not in read)
+    return in_place_pairs(Kernel("epilogue", others, body), position)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val
+from .gemm_finish import in_place
 from .gemm_pack import Pack
-from .gemm_plan import Plan
+from .gemm_plan import LINE, Plan
 from .gemm_shape import Axis, Problem
 from .gemm_tile import Numbers
 
 ARGUMENTS = [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]
-PACK_CHUNK = 1 << 15  # elements packed by a call
+PACK_CHUNK, PACK_UNIT = 1 << 15, 1 << 17  # elements packed by a call at least, by a unit at most
+SEVERAL = 4  # panels, beside which the last one costs little
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Side:
     width: int
     panels: int
     blocks: int
+    stride: int  # elements from one packed panel to the next
     pad: bool  # a last panel that is not full is packed at full width
 
     def step(self, axis: Axis) -> int:
@@ -45,19 +48,9 @@ class Side:
         return self.step(self.axis) == 1
 
     @property
-    def group(self) -> int:
-        """Panels that one unit of the packing launch packs."""
-        return 128 // self.width if self.whole_rows and self.width < 128 else 1
-
-    @property
     def tail(self) -> int:
         """Positions of a last panel that is not full; 0 if all are."""
         return self.axis.size % self.width
-
-    @property
-    def length(self) -> int:
-        """Positions as packed."""
-        return self.panels * self.width if self.pad else self.axis.size
 
 
 class Operands:
@@ -68,12 +61,12 @@ class Operands:
         m, n, k = problem.row.size, problem.col.size, problem.inner.size
         self.columns = plan.vectors * numbers.lanes
         self.a = Side(
-            problem.a, problem.row, "a", plan.a, plan.rows, -(-m // plan.rows),
-            plan.row_blocks, False,
+            problem.a, problem.row, "a", plan.a, plan.rows, -(-m // plan.rows), plan.row_blocks,
+            self._panel_stride(plan.rows), False,
         )  # fmt: skip
         self.b = Side(
             problem.b, problem.col, "b", plan.b, self.columns, -(-n // self.columns),
-            plan.col_blocks, True,
+            plan.col_blocks, self._panel_stride(self.columns), True,
         )  # fmt: skip
         self.steps = max(1, -(-k // plan.depth))  # blocks of the inner sum
         self.blocks = max(1, problem.sum_count * self.steps if problem.depth else 1)
@@ -82,10 +75,16 @@ class Operands:
         self.shared = [side for side in (self.b, self.a) if side.how == "shared"]
         self.packed_at = {
             side.letter: self._workspace(
-                self._outer_count(side) * problem.depth * side.length * numbers.bytes
+                self._outer_count(side) * self.blocks * side.panels * side.stride * numbers.bytes
             )
             for side in self.shared
         }
+
+    def _panel_stride(self, width: int) -> int:
+        """An odd number of cache lines, so that a step of many panels, written one after another,
+        lies in many sets of the cache."""
+        lines = -(-self.plan.depth * width * self.numbers.bytes // LINE)
+        return (lines | 1) * LINE // self.numbers.bytes
 
     def _workspace(self, size: int) -> int:
         self.workspaces.append(max(64, -(-size // 64) * 64))
@@ -96,7 +95,7 @@ class Operands:
         results = problem.outer_count * problem.row.size * problem.col.size
         return NativeKernel(
             name, self.module.text(), tuple(launches), tuple(self.workspaces),
-            flops=2 * results * problem.depth,
+            in_place=in_place(self.call), flops=2 * results * problem.depth,
             bytes=sum(p.size * p.dtype.itemsize for p in self.call.params),
         )  # fmt: skip
 
@@ -152,18 +151,23 @@ class Operands:
             at = f.add(at, f.mul(index, side.step(axis)))
         return at
 
-    def _packed(self, f: Function, side: Side, outer: Int, block: Int, start: Int) -> Val:
-        """The address of a packed block: all panels, one after another."""
+    def _packed(self, f: Function, side: Side, outer: Int, block: Int, panel: Int) -> Val:
+        """The address of a packed panel."""
         base = f.load("ptr", f.gep("ptr", f.param("args"), self.packed_at[side.letter]))
-        k = self.problem.inner.size
-        row = f.add(f.mul(f.add(f.mul(outer, self.problem.sum_count), f.div(block, self.steps)), k),
-                    start)  # fmt: skip
-        return f.gep(self.numbers.register, base, f.mul(row, side.length))
+        number = f.add(f.mul(f.add(f.mul(outer, self.blocks), block), side.panels), panel)
+        return f.gep(self.numbers.register, base, f.mul(number, side.stride))
 
     # --- packing --------------------------------------------------------------------------------
 
     def _pack_launch(self) -> Launch:
-        counts = [self._outer_count(s) * self.blocks * -(-s.panels // s.group) for s in self.shared]
+        elements = sum(self._outer_count(s) * s.axis.size for s in self.shared)
+        elements *= self.problem.depth
+        most = max(1, min(PACK_UNIT, elements // 8) // self.plan.depth)
+        self.groups = {s.letter: max(1, min(most // s.width, s.panels)) for s in self.shared}
+        counts = [
+            self._outer_count(s) * self.blocks * -(-s.panels // self.groups[s.letter])
+            for s in self.shared
+        ]
         with (
             self.module.function("pack", ARGUMENTS) as f,
             f.loop(f.param("lo"), f.param("hi")) as unit,
@@ -176,13 +180,13 @@ class Operands:
                     lambda: self._pack_unit(f, self.shared[0], unit),
                     lambda: self._pack_unit(f, self.shared[1], f.sub(unit, counts[0])),
                 )
-        elements = sum(self._outer_count(s) * self.problem.depth * s.length for s in self.shared)
         chunk = PACK_CHUNK * sum(counts) // max(elements, 1)
         return Launch("pack", sum(counts), max(1, min(chunk, -(-sum(counts) // 4))))
 
     def _pack_unit(self, f: Function, side: Side, unit: Int) -> None:
         """A group of panels of one block of the sum."""
-        groups = -(-side.panels // side.group)
+        size_of_group = self.groups[side.letter]
+        groups = -(-side.panels // size_of_group)
         group, rest = f.rem(unit, groups), f.div(unit, groups)
         block, number = f.rem(rest, self.blocks), f.div(rest, self.blocks)
         start, size, sums = self._block(f, block)
@@ -192,10 +196,9 @@ class Operands:
         source = f.gep(
             self.numbers.memory, self._origin(f, side, outer), self._advance(f, side, start, sums)
         )
-        first = f.mul(group, side.group)
-        count = f.min(f.sub(side.panels, first), side.group)
-        target = self._packed(f, side, number, block, start)
-        target = f.gep(self.numbers.register, target, f.mul(f.mul(first, side.width), size))
+        first = f.mul(group, size_of_group)
+        count = f.min(f.sub(side.panels, first), size_of_group)
+        target = self._packed(f, side, number, block, first)
         self._pack(f, side, source, target, size, first, count)
 
     def _pack(
@@ -208,7 +211,7 @@ class Operands:
             at = f.mul(f.mul(f.add(first, panel), width), side.step(side.axis))
             self.packs[side.letter, tail].call(
                 f, f.gep(memory, source, at),
-                f.gep(register, target, f.mul(f.mul(panel, width), depth)), depth, count,
+                f.gep(register, target, f.mul(panel, side.stride)), depth, count,
             )  # fmt: skip
 
         if not side.tail:
@@ -270,12 +273,24 @@ class Operands:
             across, along = side.step(side.axis), side.step(self.problem.inner)
             if side.how != "direct" and side.axis.size >= side.width:
                 self.packs[side.letter, False] = Pack(
-                    f"pack_{side.letter}", self.numbers, side.width, side.width, across, along
+                    f"pack_{side.letter}",
+                    self.numbers,
+                    side.width,
+                    side.width,
+                    across,
+                    along,
+                    side.stride,
                 )
             if side.tail and (side.how != "direct" or side.pad):
                 width = side.width if side.pad else side.tail
                 self.packs[side.letter, True] = Pack(
-                    f"pack_last_{side.letter}", self.numbers, width, side.tail, across, along
+                    f"pack_last_{side.letter}",
+                    self.numbers,
+                    width,
+                    side.tail,
+                    across,
+                    along,
+                    side.stride,
                 )
         for pack in self.packs.values():
             pack.emit(self.module)

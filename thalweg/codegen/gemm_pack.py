@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from .builder import Function, Int, Module, Val, as_value
 from .gemm_tile import Numbers
 
-LINE = 64
-TOGETHER = 8  # panels
-
 
 @dataclass(frozen=True, slots=True)
 class Pack:
     """One packing function, called as name(source, panel, depth, count) for ``count`` panels.
 
     ``valid`` of the ``width`` positions of a panel exist, ``across`` elements apart; steps of the
-    sum are ``along`` elements apart. Positions that lie side by side are read in whole rows, across
-    all panels: the fewer streams, the better memory keeps up. Steps that do not fill cache lines
-    are written to a few panels at a time, so that their lines are still there for the next step."""
+    sum are ``along`` elements apart, panels ``stride``. Positions that lie side by side are read in
+    whole rows, across all panels: the fewer streams, the better memory keeps up. ``short`` asks for
+    little code rather than speed."""
 
     name: str
     numbers: Numbers
@@ -31,34 +28,27 @@ class Pack:
     valid: int
     across: int
     along: int
+    stride: int
+    short: bool = False
 
     def emit(self, module: Module) -> None:
         params = [("ptr", "source"), ("ptr", "panel"), ("i64", "depth"), ("i64", "count")]
         with module.function(self.name, params, internal=True) as f:
             depth, count = f.param("depth"), f.param("count")
-            distance = f.mul(depth, self.width)
             if self.across == 1:
-                if self.width * self.numbers.bytes % LINE == 0:
-                    self._rows(f, 0, count, distance)
-                    return
-                with f.loop(0, count, TOGETHER) as first:
-                    last = f.min(f.add(first, TOGETHER), count)
-                    self._rows(f, first, last, distance)
+                with f.loop(0, depth) as k, f.loop(0, count) as panel:
+                    self._copy(f, k, f.mul(panel, self.width), f.mul(panel, self.stride))
                 return
             with f.loop(0, count) as panel:
-                ahead, behind = f.mul(panel, self.width * self.across), f.mul(panel, distance)
+                ahead, behind = f.mul(panel, self.width * self.across), f.mul(panel, self.stride)
                 whole: Int = 0
-                if self.along == 1:
+                if self.along == 1 and not self.short:
                     lanes = self.numbers.lanes
                     whole = f.mul(f.div(depth, lanes), lanes)
                     with f.loop(0, whole, lanes) as k:
                         self._transpose(f, k, ahead, behind)
                 with f.loop(whole, depth) as k:
                     self._gather(f, k, ahead, behind)
-
-    def _rows(self, f: Function, first: Int, last: Int, distance: Int) -> None:
-        with f.loop(0, f.param("depth")) as k, f.loop(first, last) as panel:
-            self._copy(f, k, f.mul(panel, self.width), f.mul(panel, distance))
 
     def call(self, f: Function, source: Val, panel: Val, depth: Int, count: Int) -> None:
         f.call("void", self.name, source, panel, as_value(depth), as_value(count))

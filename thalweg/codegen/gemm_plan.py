@@ -81,7 +81,9 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
         row_blocks = min(-(-wanted // units) * row_blocks, -(-row_panels // 4))
     elif units < wanted:
         col_blocks = min(-(-wanted // units) * col_blocks, col_panels)
-    a = "direct" if _reads_a(problem, numbers) else "local" if col_blocks == 1 else "shared"
+    a = "direct" if _reads_a(problem, numbers) else "local"
+    if a == "local" and (col_blocks > 1 or (row_blocks > 1 and problem.row.a == 1)):
+        a = "shared"
     return Plan(rows, vectors, row_blocks, col_blocks, depth, a, b, splits)
 
 
