@@ -12,6 +12,7 @@ from thalweg.codegen.emit import emit
 from thalweg.codegen.target import host
 from thalweg.ops import PRIMITIVES
 from thalweg.testing.native import run_native
+from thalweg.testing.samples import samples_of
 
 
 def check_native(name, arrays, attrs, order=None):
@@ -27,7 +28,7 @@ def check_native(name, arrays, attrs, order=None):
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_samples(name):
-    for sample in PRIMITIVES[name].samples():
+    for sample in samples_of(PRIMITIVES[name]):
         if sample.error is None and not any(a.dtype.kind == "c" for a in sample.arrays):
             check_native(name, sample.arrays, sample.attrs)
 

@@ -14,7 +14,7 @@ from ..ir.node import Node, Value
 from ..ir.types import Shape
 from .arithmetic import coerce, coerce_float, constant
 from .compare import is_nan
-from .contract import Array, Declined, Grads, Sample, primitive
+from .contract import Array, Declined, Grads, Host, Sample, primitive
 from .families import Binary, Unary, floats
 from .function import Call, composite, function
 from .link import ops
@@ -22,7 +22,7 @@ from .pointwise import expect_tensor, internal_composite, zeros_like
 from .pointwise_calls import calls, unary_calls
 from .unary import sign
 
-_NO_KERNEL = Declined("loop kernels hold real numbers; lowering splits complex ones into planes")
+_NO_KERNEL = Host("loop kernels hold real numbers")
 _NO_ONNX = Declined("ONNX operators take no complex tensors")
 
 

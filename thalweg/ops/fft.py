@@ -18,7 +18,7 @@ from ..ir.node import Node, Value
 from ..ir.sbp import P, Signature, Split
 from ..ir.types import TensorType
 from .arithmetic import cast, coerce_float, constant
-from .contract import Array, Declined, Grads, Primitive, Sample, all_broadcast, primitive
+from .contract import Array, Declined, Grads, Host, Primitive, Sample, all_broadcast, primitive
 from .dims import distinct_dims, normalize_dim
 from .function import Call, function
 from .link import ops
@@ -35,7 +35,7 @@ class Fft(Primitive):
 
     name = "fft"
     index = "...k -> ...l, a contraction with the matrix of roots of unity"
-    lower: Any = Declined("a factorized contraction: a kernel template, not a loop nest")
+    lower: Any = Host("pocketfft, a compiled library; loop kernels hold real numbers")
     onnx: Any = Declined("ONNX operators take no complex tensors")
 
     def infer(self, x: TensorType, dim: int, inverse: bool) -> TensorType:

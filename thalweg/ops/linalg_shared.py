@@ -18,13 +18,13 @@ from ..ir.node import Node, Value
 from ..ir.sbp import Broadcast, P, Signature, Split
 from ..ir.types import TensorType
 from .arithmetic import broadcast_shapes, broadcast_to, conj
-from .contract import Array, Declined, Primitive, all_broadcast
+from .contract import Array, Declined, Host, Primitive, all_broadcast
 from .families import batch_up
 from .link import ops
 from .named import public
 from .pointwise import expect_tensor
 
-LAPACK = Declined("a LAPACK routine, called as a host function")
+LAPACK = Host("a LAPACK routine: what it costs hides the call from Python")
 NO_ONNX = Declined("ONNX has no operator for matrix decompositions")
 _BATCH = "abcdefgh" + "opqrstuvwxyz"
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.errors import ValueRangeError
 from ..ir.node import Node, Value
 from .arithmetic import Operand, coerce, coerce_float, constant
-from .contract import Array, Declined, Grads, Sample, primitive
+from .contract import Array, Declined, Grads, Host, Sample, primitive
 from .families import Unary, floats, in_float32
 from .function import Call, composite, function
 from .link import ops
@@ -120,7 +120,7 @@ class Polygamma(Unary):
     name = "polygamma"
     accepts = ("float",)
     onnx: Any = Declined("ONNX has no derivatives of the gamma function")
-    lower: Any = Declined("no scalar form: an asymptotic series after a data-dependent recurrence")
+    lower: Any = Host("a recurrence whose length depends on the data; SciPy's is compiled")
 
     def reference(self, x: Array, n: int) -> Array:
         from scipy import special

@@ -15,7 +15,7 @@ from ..core.errors import ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import Signature
 from .arithmetic import Operand, coerce, coerce_float, constant
-from .contract import Array, Declined, Grads, Sample, primitive
+from .contract import Array, Declined, Grads, Host, Sample, primitive
 from .families import Binary, Unary, floats, in_float32, signature
 from .function import Call, function
 from .link import ops
@@ -24,7 +24,7 @@ from .pointwise import expect_tensor, internal_composite, zeros_like
 from .pointwise_calls import Calls, binary_calls, unary_calls
 from .special import SpecialFunction
 
-_SERIES: Any = Declined("no scalar form: series that depend on the data's range")
+_SERIES: Any = Host("series whose length depends on the data; SciPy's are compiled")
 _NO_ONNX: Any = Declined("ONNX has no such function")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .contract import FIELDS, PRIMITIVES, Declined, Primitive
+from .contract import FIELDS, PRIMITIVES, Declined, Host, Primitive
 from .function import COMPOSITES, FUNCTIONS, Composite, Function
 
 # Notes that an op may add to the contract when one of its rules is deliberately special.
@@ -37,6 +37,7 @@ def first_sentence(text: str | None) -> str:
 def _primitive_row(op: Primitive) -> Row:
     values = {name: op.field(name) for name in FIELDS}
     declined = {name: str(v) for name, v in values.items() if isinstance(v, Declined)}
+    declined |= {name: f"on the host: {v}" for name, v in values.items() if isinstance(v, Host)}
     given = tuple(name for name in FIELDS if name not in declined)
     doc = type(op).__doc__ if "__doc__" in vars(type(op)) else ""
     found = {note: getattr(op, note, None) for note in NOTES}

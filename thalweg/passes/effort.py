@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..ir.node import Node
-from ..ops.contract import Declined, Primitive
+from ..ops.contract import Primitive
 from ..ops.pointwise import loops
 
 _QUICK = frozenset(("sqrt", "rsqrt", "floor", "ceil", "round", "trunc"))
@@ -18,7 +18,11 @@ def is_costly(node: Node) -> bool:
         return True
     if not op.pointwise:
         return bool(node.inputs) and not op.view and not op.indexed
-    if isinstance(op.lower, Declined) or any(v.dtype.is_complex for v in node.inputs):
+    if (
+        isinstance(op.lower, str)
+        or not callable(op.lower)
+        or any(v.dtype.is_complex for v in node.inputs)
+    ):
         return True
     functions = loops.FLOAT_UNARY - _QUICK
     scalars = [loops.Var(f"x{i}", v.dtype) for i, v in enumerate(node.inputs)]
