@@ -3,6 +3,8 @@ loop to have whole vectors and a rest."""
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 from loop_harness import compare, kernel_of
@@ -11,7 +13,7 @@ from test_samples import KERNELS
 from thalweg.codegen.emit import emit
 from thalweg.codegen.target import host
 from thalweg.ops import PRIMITIVES
-from thalweg.testing.native import run_native
+from thalweg.testing.native import compile_native, run_native
 from thalweg.testing.samples import samples_of
 
 
@@ -60,3 +62,21 @@ def test_rows_put_by_many_tasks(combine):
     arrays = (x, rng.integers(0, 50, 300), new)
     kernel = check_native("index_put", arrays, {"batch": 0, "combine": combine}, order=3)
     assert max(launch.extent // launch.chunk for launch in kernel.launches) >= 8
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_put_in_place_leaves_out_the_copy(in_place):
+    """Rows that are not put keep what the operand holds, or in place what the result held."""
+    x, new, at = np.ones((8, 4), np.float32), np.full((1, 4), 2, np.float32), np.array([5])
+    kernel = emit(kernel_of("index_put", (x, at, new), {"batch": 0, "combine": "sum"}), host())
+    assert kernel.in_place == ((0, 3),)
+    y = np.full((8, 4), 7, np.float32)
+    library = compile_native(kernel)
+    buffers = [y if in_place else x, at, new, y]
+    table = (ctypes.c_void_p * 4)(*(b.ctypes.data for b in buffers))
+    for launch in kernel.launches:
+        entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        entry(library.addresses[launch.symbol])(ctypes.addressof(table), 0, launch.extent)
+    expected = np.full((8, 4), 7 if in_place else 1, np.float32)
+    expected[5] += 2
+    np.testing.assert_array_equal(y, expected)

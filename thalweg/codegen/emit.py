@@ -28,11 +28,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from ..ir.loops import (
     Accumulate,
     Alloc,
+    Buffer,
     Expr,
     For,
     Kernel,
@@ -48,7 +50,7 @@ from ..ir.loops import (
 from ..runtime.native import Launch, NativeKernel
 from .access import Place
 from .builder import Function, Int, Module
-from .in_place import in_place_pairs
+from .in_place import copied_first, in_place_pairs
 from .statements import constant_count, register_accesses
 from .target import Target
 from .transpose import Tiling, tiling
@@ -65,7 +67,8 @@ def emit(kernel: Kernel, target: Target) -> NativeKernel:
     repeats = False
     for piece in _pieces(kernel.body):
         symbol = f"loops_{len(launches)}"
-        writer = _Writer(kernel, position, target, module, piece)
+        copied = copied_first(kernel) if not launches else None
+        writer = _Writer(kernel, position, target, module, piece, copied)
         launches.append(writer.write(symbol))
         repeats = repeats or writer.repeats
     workspaces = tuple(
@@ -192,6 +195,7 @@ class _Writer:
     target: Target
     module: Module
     piece: _Piece
+    copied: tuple[Buffer, Buffer] | None = None  # all it does, unless both are one
     repeats: bool = False
 
     def write(self, symbol: str) -> Launch:
@@ -205,7 +209,7 @@ class _Writer:
             if tiles is not None:
                 counts[-1], row_blocks = 1, tiles.units
             extent = math.prod(counts) * row_blocks
-            with block.shared():
+            with self._unless_in_place(f), block.shared():
                 block.prepare((*piece.lets, *self._statements()))
                 block.block(piece.lets)
                 units = _Units(block, piece, tuple(counts), row_blocks, row_step, tiles)
@@ -216,6 +220,15 @@ class _Writer:
                         units.write(unit)
             self.repeats = block.repeats
         return Launch(symbol, extent, self._chunk(extent))
+
+    def _unless_in_place(self, f: Function) -> AbstractContextManager[None]:
+        if self.copied is None:
+            return nullcontext()
+        args = f.param("args")
+        source, result = (
+            f.load("ptr", f.gep("ptr", args, self.position[buffer.name])) for buffer in self.copied
+        )
+        return f.when(f.compare("icmp", "ne", source, result))
 
     def _statements(self) -> tuple[Stmt, ...]:
         return (*self.piece.body, *((self.piece.row,) if self.piece.row else ()))

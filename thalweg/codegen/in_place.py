@@ -2,7 +2,8 @@
 
 That is so where every element of the operand is read for the last time by the iteration that
 writes the result's element in its place: one store, loads at the same index only, and none of
-them after the store.
+them after the store. It is also so where a kernel begins by copying the operand to the result, to
+change some of it: in place, the copy is left out.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from ..ir.loops import (
     Stmt,
     Store,
     expressions,
+    walk,
     walk_expr,
 )
 
 
 def in_place_pairs(kernel: Kernel, position: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
     """Pairs of argument positions (operand, result), in order."""
+    copied = copied_first(kernel)
+    if copied is not None:
+        return (tuple(position[buffer.name] for buffer in copied),)  # type: ignore[return-value]
     if len(kernel.body) != 1:
         return ()
     body = _straight_body(kernel.body[0])
@@ -36,6 +41,30 @@ def in_place_pairs(kernel: Kernel, position: Mapping[str, int]) -> tuple[tuple[i
             if operand.mode == "in" and result.mode == "out" and _fits(body, operand, result):
                 pairs.append((position[operand.name], position[result.name]))
     return tuple(pairs)
+
+
+def copied_first(kernel: Kernel) -> tuple[Buffer, Buffer] | None:
+    """The operand and the result, if a kernel begins by copying an operand to a result and reads it
+    no more: where both are one buffer, that is not to be done."""
+    if len(kernel.body) < 2:
+        return None
+    body = _straight_body(kernel.body[0])
+    if body is None or len(body) != 1:
+        return None
+    (store,) = body
+    if not isinstance(store, Store) or not isinstance(store.value, Load):
+        return None
+    buffers = {buffer.name: buffer for buffer in kernel.params}
+    operand, result = buffers[store.value.buffer], buffers[store.buffer]
+    read_later = any(
+        isinstance(each, Load) and each.buffer == operand.name
+        for stmt in walk(kernel.body[1:])
+        for expr in expressions(stmt)
+        for each in walk_expr(expr)
+    )
+    alike = operand.shape == result.shape and operand.dtype is result.dtype
+    plain = store.index == store.value.index and not read_later
+    return (operand, result) if alike and plain and result.mode == "out" else None
 
 
 def _straight_body(stmt: Stmt) -> tuple[Stmt, ...] | None:
