@@ -166,9 +166,15 @@ class Block(Expressions):
         pointer = self.f.alloca(memory_type(stmt.dtype), size * self.lanes)
         buffer = Buffer(stmt.name, stmt.dtype, (*stmt.shape, self.lanes), "workspace")
         self.stacks[stmt.name] = Place(buffer, pointer)
-        fill, where = spread(self.f, start, self.lanes), self.stacks[stmt.name]
-        with self.f.loop(0, size * self.lanes, self.lanes) as i:
-            Access(self.f, self.lanes, None).store(where, Run(i, 1), fill)
+        where, total = self.stacks[stmt.name], size * self.lanes
+        first = 0
+        for lanes in (2 * self.target.lanes(stmt.dtype.itemsize), self.lanes):
+            last = total - (total - first) % lanes
+            if first < last and lanes % self.lanes == 0:
+                fill = spread(self.f, start, lanes)
+                with self.f.loop(first, last, lanes) as i:
+                    Access(self.f, lanes, None).store(where, Run(i, 1), fill)
+                first = last
 
     def assign(self, name: str, index: tuple[Expr, ...], value: Value) -> None:
         """Set a register, in the lanes that are active."""

@@ -20,10 +20,10 @@ from ..ir.graph import Graph
 from ..ir.loops import Buffer, Expr, Load, Stmt, Store, Var, compute_dtype
 from ..ir.node import INPUT, Node, Value
 from ..ir.types import Shape
-from ..passes.fuse_reads import is_view, strided_root
+from ..passes.fuse_reads import reordering, strided_root
 from ..passes.fuse_space import is_anchor
 from .elements import Elements, Source
-from .index import ZERO, Affine, Indices, variable
+from .index import Affine, Indices, variable
 from .layout import unravel
 from .scopes import Scopes, without_unused
 from .sums import converted
@@ -45,17 +45,6 @@ def seen_shape(anchor: Node) -> Shape:
     return anchor.op.seen(shape) if hasattr(anchor.op, "seen") else shape
 
 
-def reordering(value: Value) -> list[Node]:
-    """The views, last first, that put the elements of a computed value into another order."""
-    chain: list[Node] = []
-    node = value.node
-    while is_view(node) and hasattr(node.op, "place"):
-        chain.append(node)
-        (source,) = node.inputs
-        node = source.node
-    return [] if node.op is INPUT else chain
-
-
 class _Call:
     def __init__(self, body: Graph, anchor: Node) -> None:
         self.body, self.anchor = body, anchor
@@ -66,7 +55,8 @@ class _Call:
         for name in (*self.names, VALUE):
             self.scopes.depth[name] = 0
         self.elements = Elements(self.scopes, self.indices)
-        self.at = tuple(variable(n) if e != 1 else ZERO for n, e in zip(self.names, self.shape))
+        # Also along extents of 1: a template may emit code for neighbours there, and not run it.
+        self.at = tuple(variable(n) for n in self.names)
 
     def _bind(self, expr: Expr) -> Var:
         made = self.scopes.let(expr)
@@ -84,6 +74,8 @@ class _Call:
         stores: list[Stmt] = []
         for k, value in enumerate(body.outputs):
             chain = reordering(value)
+            if chain and chain[-1].inputs[0].node.op is INPUT:
+                chain = []
             source = chain[-1].inputs[0] if chain else value
             element = self.elements.at(source, self._place(source.shape))
             if chain:
@@ -159,4 +151,4 @@ class _Call:
         return found
 
 
-__all__ = ["anchor_call", "reordering", "seen_shape"]
+__all__ = ["anchor_call", "seen_shape"]

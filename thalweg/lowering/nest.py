@@ -34,7 +34,7 @@ from ..ir.loops import (
     Store,
     Var,
 )
-from ..ir.node import Value
+from ..ir.node import INPUT, Value
 from ..ir.types import Shape
 from ..passes.fuse_space import COLUMN, ROW, TOTAL
 from .elements import Elements, Source
@@ -52,8 +52,7 @@ MOST_COLUMNS = 8192  # elements of a row whose columns a task sums by itself
 
 def loop_kernel(name: str, body: Graph, domain: Shape, inner: Sequence[int]) -> Kernel:
     """The kernel of a group: parameters are the operands, the results, then workspaces."""
-    plan = plan_loops(body, domain, inner)
-    plan = lying(plan, body)
+    plan = turned(plan_loops(body, domain, inner), body)
     layout = Layout.of(domain)
     while True:
         attempt = Nest(name, body, plan, layout)
@@ -67,21 +66,29 @@ def loop_kernel(name: str, body: Graph, domain: Shape, inner: Sequence[int]) -> 
     return attempt.build()
 
 
-def lying(plan: LoopPlan, body: Graph) -> LoopPlan:
-    """The plan, turned from reductions over rows to reductions over columns where the elements
-    of a column lie side by side, many are summed, and nothing in the kernel needs the sums."""
-    outer = [d for d, n in enumerate(plan.domain) if d not in plan.inner and n != 1]
-    if not plan.inner or not outer or max(outer) < max(plan.inner):
+def turned(plan: LoopPlan, body: Graph) -> LoopPlan:
+    """The plan with rows and columns exchanged, where that suits the machine better.
+
+    Sums over the outer dimensions lie side by side. Many of few columns are best summed row by
+    row into an array (`Late`); few, or so many columns that they do not fit there, with a column
+    in each lane of a vector.
+    """
+    domain = plan.domain
+    outer = [d for d, n in enumerate(domain) if d not in plan.inner and n != 1]
+    kinds = set(plan.kinds.values())
+    if not plan.inner or not outer or len(kinds) != 1 or len(plan.passes) != 1:
         return plan
-    rows = math.prod(plan.domain[d] for d in plan.inner)
-    columns = math.prod(plan.domain[d] for d in outer)
-    early = [v for v in body.outputs if v not in plan.kinds and plan.depth[v]]
-    if (
-        len(plan.passes) > 1 or early or COLUMN in plan.kinds.values()
-        or max(plan.inner) > min(outer) or rows < 64 or columns > MOST_COLUMNS
-    ):  # fmt: skip
-        return plan
-    return plan_loops(body, plan.domain, outer)
+    columns_inside = max(outer) < min(plan.inner)
+    lanes = sorted(plan.inner) if columns_inside else outer
+    columns = math.prod(domain[d] for d in lanes)
+    many = math.prod(domain) // columns >= 64 and columns <= MOST_COLUMNS
+    if kinds == {COLUMN} and columns_inside and not many:
+        return plan_loops(body, domain, outer)
+    early = any(v not in plan.kinds and plan.depth[v] for v in body.outputs)
+    rows_outside = max(plan.inner) < min(outer)
+    if kinds == {ROW} and rows_outside and many and not early:
+        return plan_loops(body, domain, outer)
+    return plan
 
 
 class Nest:
@@ -113,6 +120,7 @@ class Nest:
             self.buffers.append(Buffer(f"y{k}", value.dtype, (value.type.numel,), "out"))
             self.results.setdefault(value, []).append(f"y{k}")
         self.held = 0
+        self.borrowed: dict[Value, str] = {}  # kept values in the place of a result
         self.late = Late(self)
         blocked = [*self.across, *(self.rows or self.along)] if self.late.needed else self.across
         self.uncut = frozenset(n for loop in blocked for n in loop.variables)
@@ -270,18 +278,23 @@ class Nest:
         temporaries = self._temporaries(kept)
 
         def inside() -> None:
-            for value in roots:
+            # All is read before anything is stored: a kept value may lie where a result goes.
+            read = [v.node.inputs[0] if v in plan.kinds else v for v in roots]
+            terms = [self.elements.at(v, self.full_place(v.shape)) for v in read]
+            for value, term in zip(roots, terms):
                 if value not in plan.kinds:
                     self._store(value, self.full_place(value.shape))
-                    continue
-                (operand,) = value.node.inputs
-                term = self.elements.at(operand, self.full_place(operand.shape))
-                if value in names:
+                elif value in names:
                     dtype = sum_dtype(value.dtype)
                     reduces = value.node.op.reduces
                     self.scopes.add(Accumulate(names[value], (), converted(term, dtype), reduces))
                 else:
                     self.late.add(value, term)
+            for value in kept:
+                if value in self.borrowed:
+                    element = self.elements.at(value, self.full_place(value.shape))
+                    flat = self.elements.flat(self.full_place(value.shape), value.shape)
+                    self.scopes.add(Store(self.borrowed[value], (flat,), element))
             for value, register in temporaries.items():
                 element = self.elements.at(value, self.full_place(value.shape))
                 at = self.indices.expr(self.flat(self.inner_dims))
@@ -295,7 +308,7 @@ class Nest:
             total = converted(Local(register, (), sum_dtype(value.dtype)), value.dtype)
             self.elements.sources[value] = self._known_row(value, self.scopes.let(total))
         for value in kept:
-            if value in temporaries or value in self.results:
+            if value in temporaries or value in self.results or value in self.borrowed:
                 source = self._known_element(value, temporaries.get(value))
                 self.elements.sources[value] = source
 
@@ -305,7 +318,9 @@ class Nest:
         size = math.prod(self.plan.domain[d] for d in self.inner_dims)
         for value in kept:
             held = value.dtype if value.dtype is not bool_ else uint8
-            if value in self.results or size * held.itemsize > TEMPORARY or value.dtype is bool_:
+            if value in self.results or value.dtype is bool_ or self._lent(value):
+                continue
+            if size * held.itemsize > TEMPORARY:
                 continue
             name = f"r{self.held}"
             self.held += 1
@@ -314,6 +329,35 @@ class Nest:
             self.scopes.declare(name)
             made[value] = name
         return made
+
+    def _lent(self, value: Value) -> bool:
+        """Keep a value where a result will be stored, in the last pass in which it is needed or
+        later: the lines are in the cache already, and no registers are needed."""
+        last = max(p for p, roots in enumerate(self.plan.passes) if self._reaches(roots, value))
+        for result, buffers in self.results.items():
+            if (
+                result.dtype is value.dtype
+                and self.plan.is_full(result)
+                and result not in self.plan.kinds
+                and self.plan.depth[result] >= last
+                and buffers[0] not in self.borrowed.values()
+            ):
+                self.borrowed[value] = buffers[0]
+                return True
+        return False
+
+    def _reaches(self, roots: Sequence[Value], value: Value) -> bool:
+        """Whether computing ``roots`` reads a kept value."""
+        stack = [v.node.inputs[0] if v in self.plan.kinds else v for v in roots]
+        seen: set[Value] = set()
+        while stack:
+            one = stack.pop()
+            if one is value:
+                return True
+            if one not in seen and one.node.op is not INPUT and one not in self.plan.kinds:
+                seen.add(one)
+                stack.extend(one.node.inputs)
+        return False
 
     def _known_row(self, value: Value, known: Expr) -> Source:
         def read(index: tuple[Affine, ...]) -> Expr:
@@ -330,9 +374,8 @@ class Nest:
             if not self.indices.same(index, self.full_place(value.shape)):
                 return self.elements.computed(value, index)
             if register is None:
-                return Load(
-                    self.results[value][0], (self.elements.flat(index, value.shape),), value.dtype
-                )
+                buffer = self.borrowed.get(value) or self.results[value][0]
+                return Load(buffer, (self.elements.flat(index, value.shape),), value.dtype)
             at = self.indices.expr(self.flat(self.inner_dims))
             return Local(register, (at,), value.dtype)
 

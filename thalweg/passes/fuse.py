@@ -55,8 +55,8 @@ from .fuse_groups import (
     Union,
     unite,
 )
-from .fuse_reads import Access, Form, Reads
-from .fuse_space import COLUMN, ROW, TOTAL, cost_of, covered, is_reduction
+from .fuse_reads import Access, Form, Reads, reordering
+from .fuse_space import has_elements, is_reduction
 
 Refusals = list[tuple[Node, str]]
 
@@ -86,6 +86,7 @@ class _Fusion:
             if form is Form.COMPUTE:
                 self._join_sources(group, node)
         self._join_siblings()
+        self._sink()
         self._move_maps()
 
     # A node by itself
@@ -101,7 +102,19 @@ class _Fusion:
         for access in accesses:
             if access.base.node.op is not INPUT or access.base.type.numel > 1:
                 group.reads.setdefault(access.base, []).append((node.outputs[0], access))
+        if kind == LOOPS and self._reorders(node):
+            group.placed = node.out
         return group
+
+    def _reorders(self, node: Node) -> bool:
+        """Whether a copy of a computed value only reorders its elements, runs of which stay."""
+        chain = reordering(node.outputs[0])
+        if not chain:
+            return False
+        (source,) = chain[-1].inputs
+        accesses = self.reads.by(node)
+        runs = all(a.strides is not None and _last(a.shape, a.strides) == 1 for a in accesses)
+        return runs and all(a.dense for a in self.reads.of(source))
 
     def _operands(self, node: Node) -> list[Access]:
         """Anchors and opaque nodes read buffers, in ways of their own."""
@@ -174,13 +187,17 @@ class _Fusion:
         return ""
 
     def _join_siblings(self) -> None:
-        """Groups that read the same large value for the same elements become one."""
-        readers: dict[Value, list[Group]] = {}
+        """Groups that read the same large value for the same elements become one, and so do
+        those that read values of one epilogue."""
+        readers: dict[object, list[Group]] = {}
         for group in self.groups.all.values():
             if group.kind == LOOPS:
                 for base, uses in group.reads.items():
                     if base not in group.level and any(a.dense for _, a in uses):
-                        readers.setdefault(base, []).append(group)
+                        source = self.groups.of.get(base)
+                        one = source is not None and source.kind == ANCHOR
+                        key = source.number if source is not None and one else base
+                        readers.setdefault(key, []).append(group)
         for found in readers.values():
             for other in found[1:]:
                 first, second = self._current(found[0]), self._current(other)
@@ -189,6 +206,46 @@ class _Fusion:
 
     def _current(self, group: Group) -> Group:
         return self.groups.of[group.nodes[0].outputs[0]]
+
+    def _sink(self) -> None:
+        """Move values that only one other kernel reads into that kernel, where less is then
+        written and read: what was saved for a gradient is often cheaper to read than to write."""
+        for node in reversed(self.graph.nodes):
+            group = self.groups.of.get(node.outputs[0]) if node.outputs else None
+            if (
+                group is None or len(group.nodes) == 1 or node.outputs[0] in self.reads.whole
+                or self.reads.form[node] is not Form.COMPUTE or not has_elements(node)
+                or node.outputs[0] in group.reads
+            ):  # fmt: skip
+                continue
+            readers = [g for g in self.groups.all.values() if node.outputs[0] in g.reads]
+            if len(readers) == 1 and readers[0].kind != OPAQUE:
+                self._move(node, group, readers[0])
+
+    def _move(self, node: Node, group: Group, reader: Group) -> None:
+        alone = self._alone(group.number, node, Form.COMPUTE)
+        more = 0
+        for base in alone.reads:
+            size = base.type.nbytes
+            if base not in reader.level and base not in reader.reads:
+                more += size
+            if base in group.level:
+                more += 0 if self._is_result(base, group) else size
+            elif all(use[0] is node.out for use in group.reads[base]):
+                more -= size
+        if more >= 2 * node.out.type.nbytes:
+            return
+        try:
+            union = unite(reader, alone)
+        except Refusal:
+            return
+        group.without(node)
+        self.groups.absorb(reader, alone, union)
+
+    def _is_result(self, value: Value, group: Group) -> bool:
+        return value in self.reads.whole or any(
+            value in g.reads for g in self.groups.all.values() if g is not group
+        )
 
     def _move_maps(self) -> None:
         """Element-wise groups with one reader, which reads them at other indices, are computed
@@ -224,6 +281,11 @@ class _Fusion:
         return found
 
 
+def _last(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """The stride of the last dimension of more than one element."""
+    return next((s for n, s in reversed(list(zip(shape, strides))) if n != 1), 1)
+
+
 def _elements(access: Access) -> int:
     size = 1
     for extent in access.shape:
@@ -231,4 +293,4 @@ def _elements(access: Access) -> int:
     return size
 
 
-__all__ = ["COLUMN", "ROW", "TOTAL", "Refusals", "cost_of", "covered", "fuse"]
+__all__ = ["Refusals", "fuse"]

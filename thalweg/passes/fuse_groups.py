@@ -8,6 +8,7 @@ row      an element for each row: results of reductions over the ``inner`` dimen
 late     known when all rows have been walked: reductions over columns, or over everything, and
          what is computed of these alone
 moved    computed for whoever reads it, at whatever index: index maps that have one reader
+placed   a full value in another order, stored where that puts each element; nothing reads it
 
 Inside a group, values are read where they are computed: a full value at the same element, a row
 value in the same row. Everything else is read from memory, in any way.
@@ -25,7 +26,7 @@ from ..ops.movement import contiguous_strides
 from .fuse_reads import Access, on_domain, same_strides
 from .fuse_space import covered
 
-FULL, ROW_LEVEL, LATE, MOVED = "full", "row", "late", "moved"
+FULL, ROW_LEVEL, LATE, MOVED, PLACED = "full", "row", "late", "moved", "placed"
 LOOPS, ANCHOR, OPAQUE = "loops", "anchor", "opaque"
 MOST_NODES = 160
 MOST_BUFFERS = 40
@@ -45,6 +46,19 @@ class Group:
     level: dict[Value, str] = field(default_factory=dict)
     late: bool = False  # whether it has late values
     reads: dict[Value, list[tuple[Value, Access]]] = field(default_factory=dict)
+    placed: Value | None = None  # of a lone copy: the value, if it only reorders its operand
+
+    def without(self, node: Node) -> None:
+        """Drop a member that no other member reads."""
+        self.nodes = [n for n in self.nodes if n is not node]
+        for value in node.outputs:
+            del self.level[value]
+        for base, uses in list(self.reads.items()):
+            kept = [use for use in uses if use[0].node is not node]
+            if kept:
+                self.reads[base] = kept
+            else:
+                del self.reads[base]
 
     @property
     def size(self) -> int:
@@ -109,7 +123,10 @@ def _around_anchor(first: Group, second: Group) -> Union:
         raise Refusal("an epilogue has the elements of the template's result")
     if not other.flat:
         raise Refusal("an epilogue reduces nothing")
-    return Union(ANCHOR, anchor.domain, None, {**first.level, **second.level}, False)
+    level = {**first.level, **second.level}
+    if other.placed is not None:
+        level[other.placed] = PLACED
+    return Union(ANCHOR, anchor.domain, None, level, False)
 
 
 def _side_by_side(first: Group, second: Group) -> Union:
@@ -160,7 +177,7 @@ def _check(union: Union, base: Value, reader: Value, access: Access) -> None:
     written, read = union.level[base], union.level[reader]
     size = math.prod(union.domain)
     wide = math.prod(access.shape) == size
-    if read == MOVED or written == MOVED:
+    if read == MOVED or written == MOVED or (read == PLACED and written == FULL):
         return
     if written == LATE or (read == LATE and not wide and written != ROW_LEVEL):
         if written == read == LATE and access.dense and base.type.numel == reader.type.numel:
@@ -220,14 +237,7 @@ class Groups:
 
     def merge(self, into: Group, other: Group, union: Union) -> None:
         """Make ``other`` part of ``into``."""
-        into.kind, into.domain, into.inner = union.kind, union.domain, union.inner
-        into.level, into.late = union.level, union.late
-        into.nodes = [*into.nodes, *other.nodes]
-        for base, uses in other.reads.items():
-            into.reads.setdefault(base, []).extend(uses)
-        for node in other.nodes:
-            for value in node.outputs:
-                self.of[value] = into
+        self.absorb(into, other, union)
         del self.all[other.number]
         own, gone = 1 << into.number, 1 << other.number
         bits = (self.before[into.number] | self.before.pop(other.number)) & ~(own | gone)
@@ -235,3 +245,15 @@ class Groups:
         for number, before in self.before.items():
             if before & (own | gone):
                 self.before[number] = (before | own | bits) & ~gone
+
+    def absorb(self, into: Group, other: Group, union: Union) -> None:
+        """Make the members of ``other`` members of ``into``."""
+        into.kind, into.domain, into.inner = union.kind, union.domain, union.inner
+        into.level, into.late = union.level, union.late
+        into.nodes = [*into.nodes, *other.nodes]
+        into.placed = None
+        for base, uses in other.reads.items():
+            into.reads.setdefault(base, []).extend(uses)
+        for node in other.nodes:
+            for value in node.outputs:
+                self.of[value] = into

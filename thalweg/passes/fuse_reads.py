@@ -212,6 +212,17 @@ def is_alias(node: Node) -> bool:
     return through(node, dense).dense
 
 
+def reordering(value: Value) -> list[Node]:
+    """The views, last first, that put the elements of another value into another order."""
+    chain: list[Node] = []
+    node = value.node
+    while is_view(node) and hasattr(node.op, "place"):
+        chain.append(node)
+        (source,) = node.inputs
+        node = source.node
+    return chain
+
+
 def strided_root(value: Value) -> Access:
     """The furthest operand that ``value`` shows with strides, and how."""
     access = Access(value, value.shape, contiguous_strides(value.shape), 0)
