@@ -53,6 +53,7 @@ compared many times, so name a repeated subexpression with `let`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -410,14 +411,20 @@ def round_to(values: np.ndarray, dtype: DType) -> np.ndarray:
     return values.astype(dtype.np)
 
 
+@functools.cache
+def _limits(dtype: DType) -> tuple[int, int]:
+    limits = np.iinfo(dtype.np)
+    return int(limits.min), int(limits.max)
+
+
 def _representable(value: object, dtype: DType) -> bool | int | float:
     if dtype is bool_:
         if isinstance(value, (bool, np.bool_)):
             return bool(value)
     elif dtype.category == "int":
         if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-            limits = np.iinfo(dtype.np)
-            if limits.min <= value <= limits.max:
+            low, high = _limits(dtype)
+            if low <= value <= high:
                 return int(value)
     elif (
         dtype.is_floating_point

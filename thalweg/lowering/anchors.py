@@ -3,7 +3,8 @@
 The body of a group of kind "anchor" holds one op whose ``lower`` is a `Template`. Views between
 the group's operands and the op become offsets and strides. Results are expressions of the op's
 element at its place; a result that shows another value in another order (a transposition) is
-stored where that order puts the element.
+stored where that order puts the element. Further results of the op are stored by the template
+itself: they are the last parameters.
 
 Buffers with as many elements as the op's result are seen in its shape, so that a template finds
 out by itself which dimensions may be merged.
@@ -69,10 +70,13 @@ class _Call:
         params = [Buffer(f"x{k}", v.dtype, s) for k, (v, s) in enumerate(zip(body.inputs, shapes))]
         for k, value in enumerate(body.inputs):
             self.elements.sources[value] = self._reader(f"x{k}", value, shapes[k])
-        (result,) = self.anchor.outputs
+        result, *sides = self.anchor.outputs
         self.elements.sources[result] = self._own(result)
         stores: list[Stmt] = []
         for k, value in enumerate(body.outputs):
+            if value in sides:
+                params.append(Buffer(f"y{k}", value.dtype, value.shape, "out"))
+                continue
             chain = reordering(value)
             if chain and chain[-1].inputs[0].node.op is INPUT:
                 chain = []

@@ -49,6 +49,7 @@ from .fuse_groups import (
     MOVED,
     OPAQUE,
     ROW_LEVEL,
+    SIDE,
     Group,
     Groups,
     Refusal,
@@ -98,6 +99,8 @@ class _Fusion:
             domain, inner, level = self._reduction(node)
         group = Group(number, kind, domain, inner, [node], late=level == LATE)
         group.level = dict.fromkeys(node.outputs, level)
+        if kind == ANCHOR:
+            group.level.update(dict.fromkeys(node.outputs[1:], SIDE))
         accesses = self.reads.by(node) if kind == LOOPS else self._operands(node)
         for access in accesses:
             if access.base.node.op is not INPUT or access.base.type.numel > 1:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Node, Value, make_input
 from ..ops.link import ops
-from .fuse_groups import ANCHOR, OPAQUE, Group, Groups
+from .fuse_groups import ANCHOR, OPAQUE, SIDE, Group, Groups
 from .fuse_reads import Form, Reads, strided_root
 
 
@@ -84,6 +84,9 @@ class _Builder:
         results = self.results.get(group.number)
         if not results:
             return
+        # A template has its further results last among the parameters, wanted or not.
+        sides = [v for n in group.nodes for v in n.outputs if group.level[v] == SIDE]
+        results = [*(v for v in results if v not in sides), *sides]
         body, operands = self._body(group, results)
         kind = "anchor" if group.kind == ANCHOR else "loops"
         inner = tuple(sorted(group.inner or ()))

@@ -9,6 +9,7 @@ late     known when all rows have been walked: reductions over columns, or over 
          what is computed of these alone
 moved    computed for whoever reads it, at whatever index: index maps that have one reader
 placed   a full value in another order, stored where that puts each element; nothing reads it
+side     a further result of a template, which does not pass through the epilogue
 
 Inside a group, values are read where they are computed: a full value at the same element, a row
 value in the same row. Everything else is read from memory, in any way.
@@ -26,7 +27,7 @@ from ..ops.movement import contiguous_strides
 from .fuse_reads import Access, on_domain, same_strides
 from .fuse_space import covered
 
-FULL, ROW_LEVEL, LATE, MOVED, PLACED = "full", "row", "late", "moved", "placed"
+FULL, ROW_LEVEL, LATE, MOVED, PLACED, SIDE = "full", "row", "late", "moved", "placed", "side"
 LOOPS, ANCHOR, OPAQUE = "loops", "anchor", "opaque"
 MOST_NODES = 160
 MOST_BUFFERS = 40
@@ -179,6 +180,8 @@ def _check(union: Union, base: Value, reader: Value, access: Access) -> None:
     wide = math.prod(access.shape) == size
     if read == MOVED or written == MOVED or (read == PLACED and written == FULL):
         return
+    if written == SIDE:
+        raise Refusal("only the first result of a template passes through the epilogue")
     if written == LATE or (read == LATE and not wide and written != ROW_LEVEL):
         if written == read == LATE and access.dense and base.type.numel == reader.type.numel:
             return
