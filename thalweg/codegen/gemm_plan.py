@@ -22,7 +22,9 @@ PANEL_BYTES = 24 * 1024  # of a packed panel of B: most of the first-level cache
 BLOCK_BYTES = 160 * 1024  # of a packed block of A: a part of the second-level cache
 SUMS_BYTES = 192 * 1024  # of the sums that a unit keeps between blocks of the sum
 COLUMNS_BYTES = 160 * 1024  # of the columns of B that a unit packs row by row
+ROW_BYTES = 512  # read from one row of an operand at least, before the next
 SMALL_BYTES = 64 * 1024  # of an operand that stays near the processor unpacked
+CLOSE_DEPTH = 128
 MOST_ROWS = 192  # that all fit into one block
 UNIT_WORK = 1 << 20  # multiplications worth a unit of their own
 LINE, SETS, WAYS = 64, 64, 8  # of the first-level cache
@@ -59,6 +61,8 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
         # Whole rows of a block are read: the fewer rows use them, the longer they should be.
         wide = 512 if m <= 16 else 320 if m <= 64 else 160
         depth = min(depth, max(96, COLUMNS_BYTES // (min(n, wide) * numbers.bytes)))
+    if b == "direct" and row_panels > 1 and k > CLOSE_DEPTH:
+        depth = CLOSE_DEPTH
     depth = even_parts(k, min(512, max(64, depth)), 4)
     row_blocks = 1
     if not one_row_block:
@@ -82,7 +86,8 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
     elif units < wanted:
         col_blocks = min(-(-wanted // units) * col_blocks, col_panels)
     a = "direct" if _reads_a(problem, numbers) else "local"
-    if a == "local" and (col_blocks > 1 or (row_blocks > 1 and problem.row.a == 1)):
+    narrow = problem.row.a == 1 and m // row_blocks * numbers.bytes < ROW_BYTES and row_blocks > 1
+    if a == "local" and (col_blocks > 1 or narrow):
         a = "shared"
     return Plan(rows, vectors, row_blocks, col_blocks, depth, a, b, splits)
 
@@ -128,7 +133,8 @@ def _reads_a(problem: Problem, numbers: Numbers) -> bool:
         return False
     small = row.size * inner.size * numbers.bytes <= SMALL_BYTES
     seldom = problem.col.size <= 64 or row.size <= 32
-    return small or (seldom and inner.a == 1)
+    close = row.a == 1 and _close(inner.a, numbers)
+    return small or (seldom and inner.a == 1) or close
 
 
 def _reads_b(problem: Problem, numbers: Numbers, row_panels: int) -> bool:
@@ -137,7 +143,13 @@ def _reads_b(problem: Problem, numbers: Numbers, row_panels: int) -> bool:
     if not numbers.as_stored or col.b != 1:
         return False
     small = inner.size * col.size * numbers.bytes <= SMALL_BYTES and not _collides(inner, numbers)
-    return row_panels == 1 or small
+    return row_panels == 1 or small or _close(inner.b, numbers)
+
+
+def _close(step: int, numbers: Numbers) -> bool:
+    """Whether steps of the sum lie so close together that a block of them is one small piece of
+    memory, if it is not longer than `CLOSE_DEPTH`."""
+    return abs(step) * numbers.bytes <= 4 * LINE
 
 
 def _collides(axis: Axis, numbers: Numbers) -> bool:
