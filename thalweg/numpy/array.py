@@ -17,6 +17,7 @@ from ..core.dtypes import DType, from_numpy
 from ..core.errors import located
 from ..tensor import Tensor
 from ..tensor.attach import RECORDED
+from ..tensor.fresh import is_fresh
 
 Array: TypeAlias = np.ndarray[Any, Any]
 NUMBERS = (bool, int, float, complex)
@@ -226,7 +227,7 @@ class ndarray:
         if target is self._tensor.dtype:
             return self.copy() if copy else self
         tensor = self._tensor
-        if tensor._trace is None and tensor._extra is None and tensor._buffer is not None:
+        if is_fresh(tensor):
             # Data that no graph has used yet (as from `random`): converted where it is, so that
             # it enters the graph in the dtype the program works in.
             with np.errstate(all="ignore"), warnings.catch_warnings():

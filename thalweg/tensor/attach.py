@@ -17,6 +17,7 @@ from .autocast import casting
 from .forms import binary, general, swapped, unary
 from .indexing import make_getitem, make_setitem
 from .inplace import inplace
+from .inplace_views import inplace_view
 from .methods import Methods, cast_method
 from .tensor import Tensor
 
@@ -59,7 +60,7 @@ def _attach_methods(
         if name not in Tensor.__dict__ or name not in _OWN:
             setattr(Tensor, name, form)
     if function.inplace:
-        changed = inplace(function)
+        changed = inplace_view(function, recorded) if function.view else inplace(function)
         for name in names:
             setattr(Tensor, name + "_", changed)
             if "." not in function.name:
@@ -173,7 +174,11 @@ def _properties() -> None:
         return GradFn(meta.name)
 
     def base(self: Any) -> Any:
-        return self._extra.base if self._is_view() else None
+        if not self._is_view():
+            return None
+        base = self._extra.base
+        face = base._extra.hidden if base._extra is not None else None
+        return face() if callable(face) else base
 
     def version(self: Any) -> int:
         extra = self._extra

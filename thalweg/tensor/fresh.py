@@ -62,6 +62,7 @@ def is_fresh(tensor: Tensor) -> bool:
     return (
         tensor._trace is None
         and tensor._extra is None
+        and not tensor._meta.views
         and tensor._buffer is not None
         and tensor._meta.is_leaf
         and local.trace.scope is None

@@ -128,7 +128,9 @@ class Methods:
 
     def _is_view(self: Any) -> bool:
         extra = self._extra
-        return extra is not None and extra.base is not None and not _only_detached(extra.chain)
+        if extra is None or extra.base is None or extra.hidden:
+            return False
+        return not _only_detached(extra.chain)
 
     def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Any:
         """Change the shape in place, keeping the first elements; new ones are zero."""

@@ -13,15 +13,10 @@ from .trace import Meta
 def check_overlap(tensor: Tensor, others: Sequence[Any]) -> None:
     """AliasError where an in-place operation would read what it has just written: an operand in
     the same memory must show exactly the elements of ``tensor`` or none of them."""
-    extra = tensor._extra
-    if extra is None:
-        return
-    storage = tensor if extra.base is None else extra.base
+    storage = _storage(tensor)
     mine: tuple[int, int] | None = None
     for other in others:
-        if other.__class__ is not Tensor or other is tensor or other._extra is None:
-            continue
-        if (other if other._extra.base is None else other._extra.base) is not storage:
+        if other.__class__ is not Tensor or other is tensor or _storage(other) is not storage:
             continue
         mine = mine or _span(tensor._meta)
         yours = _span(other._meta)
@@ -34,6 +29,11 @@ def check_overlap(tensor: Tensor, others: Sequence[Any]) -> None:
                 "tensor refer to a single memory location. Please clone() the tensor before "
                 "performing the operation."
             )
+
+
+def _storage(tensor: Tensor) -> Tensor:
+    extra = tensor._extra
+    return tensor if extra is None or extra.base is None else extra.base
 
 
 def _steps(meta: Meta) -> tuple[int, list[tuple[int, int]]]:

@@ -212,7 +212,7 @@ def distinct(
     made = []
     for value in outputs:
         if value in taken:
-            value = ops.reshape(value, shape=value.shape)
+            value = ops.permute(value, dims=tuple(range(value.ndim)))
         taken.add(value)
         made.append(value)
     return tuple(made)

@@ -31,11 +31,14 @@ class Extra:
     to since (autograd refuses them). ``aliases`` are values that show this tensor's memory, besides
     what its Meta tells. ``exported`` is a NumPy array that shares this tensor's memory as far as
     the user can tell. ``untracked`` marks aliases made by ``.data``, whose writes autograd does not
-    count; ``silent`` is the number of such writes.
+    count; ``silent`` is the number of such writes. ``hidden`` is set where the base is a
+    handle which nobody sees, and of that handle is a weak reference to the tensor in its place:
+    see `inplace_views`.
     """
 
     __slots__ = (
-        "aliases", "base", "chain", "exported", "function", "grad", "history", "hooks", "multi",
+        "aliases", "base", "chain", "exported", "function", "grad", "hidden", "history", "hooks",
+        "multi",
         "post_hooks", "retain", "seen", "shown", "silent", "stale", "trace", "untracked", "version",
     )  # fmt: skip
 
@@ -51,6 +54,7 @@ class Extra:
         self.post_hooks: dict[int, Any] | None = None
         self.retain = False
         self.exported: Array | None = None
+        self.hidden: Any = False
         self.multi = False
         self.stale = False
         self.untracked = False
