@@ -56,7 +56,7 @@ TABLE: tuple[Flag, ...] = (
     Flag("cache_dir", str, "", "where compiled programs are kept; empty: the user's cache folder"),
     Flag("backend", str, "auto", "auto, native (compile everything) or reference (NumPy)"),
     Flag("deterministic", bool, False, "compile at once: results never depend on earlier runs"),
-    Flag("winograd", bool, True, "3x3 convolutions by fewer products where that is faster"),
+    Flag("winograd", bool, True, "3x3 and 5x5 convolutions by fewer products where faster"),
 )
 
 _BY_NAME = {flag.name: flag for flag in TABLE}
