@@ -29,9 +29,9 @@ from .conv_tile import TILE, Tile, tile_for, write_tile
 from .target import Target
 
 MULTIPLY, PRODUCT = "multiply", "product"
-DEPTH = 256  # of a block of the sum: a panel of columns and a tile of rows stay in the first cache
+DEPTH = 384  # of a block of the sum: a panel of columns and a tile of rows stay in the first cache
 ROWS = 96  # of packed weights that stay in the second cache while panels pass
-PANELS = 6  # a task's panels of columns
+PANELS = 384  # bytes of a row of a task's panels of columns
 SCRATCH = 224 * 1024  # bytes of results a task may hold
 TASKS = 8  # fewer tasks than this leave cores idle
 
@@ -67,10 +67,11 @@ def cut_tasks(problem: Problem, passes: tuple[Pass, ...], tile: Tile) -> Cut:
         rows = round_up(ceil_div(problem.rows, blocks), tile.rows)
         return Cut(columns, rows, ceil_div(positions, columns), ceil_div(problem.rows, rows))
 
-    limit = PANELS
+    most = max(PANELS // (tile.columns * tile.size), 1)
+    limit = most
     if whole:
         height = round_up(problem.rows * parts, tile.rows)
-        limit = max(min(SCRATCH // (height * tile.columns * tile.size), PANELS), 1)
+        limit = max(min(SCRATCH // (height * tile.columns * tile.size), most), 1)
     best = cut(max(min(limit, panels), 1))
     while best.tasks * problem.groups < TASKS:
         if best.columns > 3 * tile.columns:

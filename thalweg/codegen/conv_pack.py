@@ -237,8 +237,12 @@ class _Columns:
         inline: tuple[int, ...] | None,
     ) -> None:  # fmt: skip
         self.f, self.problem, self.layout, self.tile, self.inline = f, problem, layout, tile, inline
-        self.row = problem.grid[-1]
         self.total = problem.batch * problem.positions
+        self.axes = list(zip(problem.grid, layout.elements))
+        while len(self.axes) > 1 and self.axes[-2][1] == self.axes[-1][0] * self.axes[-1][1]:
+            (outer, _), (inner, step) = self.axes[-2:]
+            self.axes[-2:] = [(outer * inner, step)]
+        self.row = self.axes[-1][0]
 
     def write(self) -> None:
         f, width, row = self.f, self.tile.columns, self.row
@@ -258,30 +262,39 @@ class _Columns:
             at = f.add(length, (number - 1) * row)
             return f.gep(self.tile.type, base, self.position(f.add(line, number), 0)), at
 
-        slack = self.layout.slack
-        most = min(3, (width - 2) // row + 2) if slack else 1
-        never_more = slack and (width - 2) // row + 2 <= most
-        needed = valid if slack else width  # without slack every copied element must be there
+        most = min(3, (width - 2) // row + 2)
+        always = (width - 2) // row + 2 <= most
 
-        def choose(count: int) -> None:
+        def several(count: int) -> None:
+            """Copies ``count`` runs or more, gathers what is more than ``most``."""
             if count > most:
                 self.gather(base)
-            elif count == most and never_more:
+            elif count == most and always:
                 self.copy([run(n) for n in range(count)])
             else:
-                enough = f.test("sge", f.add(length, (count - 1) * row), needed)
                 f.either(
-                    enough, lambda: self.copy([run(n) for n in range(count)]),
-                    lambda: choose(count + 1),
+                    f.test("sge", f.add(length, (count - 1) * row), valid),
+                    lambda: self.copy([run(n) for n in range(count)]),
+                    lambda: several(count + 1),
                 )  # fmt: skip
 
-        choose(1)
+        if self.layout.slack:
+            several(1)
+            return
+        # Registers reach over the ends of runs, which is safe up to the last image.
+        inside = f.test("sle", first, (self.problem.batch - 1) * self.problem.positions - width)
+        if self.layout.image < width or self.problem.batch == 1:
+            inside = Val("i1", "0")
+        f.either(
+            f.test("sge", length, width),
+            lambda: self.copy([run(0)]),
+            lambda: f.either(inside, lambda: several(2), lambda: self.gather(base)),
+        )  # fmt: skip
 
     def position(self, line: Int, start: Int) -> Int:
         """The source offset of element ``start`` of a row of positions."""
-        f, offset = self.f, self.f.mul(start, self.layout.elements[-1])
-        axes = list(zip(self.problem.grid, self.layout.elements))[:-1]
-        for extent, stride in reversed(axes):
+        f, offset = self.f, self.f.mul(start, self.axes[-1][1])
+        for extent, stride in reversed(self.axes[:-1]):
             offset = f.add(offset, f.mul(f.rem(line, extent), stride))
             line = f.div(line, extent)
         return f.add(offset, f.mul(line, self.layout.image))

@@ -33,7 +33,7 @@ from .winograd_transforms import Maps, combination, maps
 
 FILTERS, PATCHES, RESULTS, MULTIPLY = "filters", "patches", "results", "multiply"
 OUTPUTS = 2  # a tile's elements per dimension; 4 gained a tenth at most and lose half a digit
-SCRATCH = 448 * 1024
+SCRATCH = 480 * 1024
 DEPTH = 256  # channels of one call of the tile
 ROWS = 48  # rows whose products are held before they are transformed back
 BLOCK = 8  # channels whose patches are gathered at a time
@@ -100,6 +100,7 @@ def choose_cut(problem: Problem, tiles: int, transform: Maps, tile: Tile) -> Cut
                 elements = together * transform.size * depth * columns
                 elements += transform.outputs**2 * height * columns
                 elements += together * transform.size * min(ROWS, height) * columns
+                elements += 2 * BLOCK * transform.size**2 * tile.columns  # gathered patches
                 if elements * tile.size > SCRATCH or panels > most or height < min(rows, 48):
                     continue
                 tasks = ceil_div(tiles, columns) * ceil_div(rows, height) * problem.groups
