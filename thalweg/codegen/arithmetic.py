@@ -27,10 +27,12 @@ class Arithmetic:
     """Writes operations into a function. ``flags`` go with float additions and multiplications:
     'contract' lets a product and a sum be rounded once; '' keeps every rounding."""
 
+    CONTRACT = "contract"
+
     def __init__(self, f: Function, target: Target) -> None:
         self.f = f
         self.x86 = target.triple.startswith(("x86_64", "i686"))
-        self.flags = "contract"
+        self.flags = self.CONTRACT
 
     # --- one operand ----------------------------------------------------------------------------
 
