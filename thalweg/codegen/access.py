@@ -19,7 +19,7 @@ from .types import Run, Value, as_computed, as_stored, memory_type, spread
 @dataclass(frozen=True, slots=True)
 class Place:
     """A buffer of the kernel and where it lies. ``stream`` writes its vectors around the cache;
-    they must then be aligned."""
+    they must then be aligned to 64 bytes."""
 
     buffer: Buffer
     pointer: Val
@@ -123,7 +123,7 @@ class Access:
     ) -> None:
         f = self.f
         if mask is None:
-            f.store(raw, pointer, 32 if stream else 0, stream)
+            f.store(raw, pointer, 64 if stream else 0, stream)
             return
         name = f"llvm.masked.store.{suffix(raw.type)}.p0"
         f.module.declare(f"declare void @{name}({raw.type}, ptr, i32, {mask.type})")

@@ -49,9 +49,10 @@ from ..ir.loops import (
 )
 from ..runtime.native import Launch, NativeKernel
 from .access import Place
-from .builder import Function, Int, Module
+from .builder import Function, Int, Module, Val
 from .in_place import copied_first, in_place_pairs
 from .statements import constant_count, register_accesses
+from .streams import ALIGNMENT, streamed
 from .target import Target
 from .transpose import Tiling, tiling
 from .vector_loops import Nest, Span, lanes_for
@@ -213,11 +214,13 @@ class _Writer:
                 block.prepare((*piece.lets, *self._statements()))
                 block.block(piece.lets)
                 units = _Units(block, piece, tuple(counts), row_blocks, row_step, tiles)
+                streams = self._streams(block) if tiles is None and extent > 1 else ()
                 if extent == 1:
                     units.write(0)
+                elif extent > 1 and not streams:
+                    self._run(block, units)
                 elif extent > 1:
-                    with f.loop(f.param("lo"), f.param("hi")) as unit:
-                        units.write(unit)
+                    self._run_streaming(block, units, streams)
             self.repeats = block.repeats
         return Launch(symbol, extent, self._chunk(extent))
 
@@ -229,6 +232,39 @@ class _Writer:
             f.load("ptr", f.gep("ptr", args, self.position[buffer.name])) for buffer in self.copied
         )
         return f.when(f.compare("icmp", "ne", source, result))
+
+    def _run(self, block: Nest, units: _Units) -> None:
+        f = block.f
+        with f.loop(f.param("lo"), f.param("hi")) as unit:
+            units.write(unit)
+
+    def _streams(self, block: Nest) -> tuple[str, ...]:
+        row = self.piece.row
+        count = constant_count(row) if row is not None else None
+        lanes = lanes_for(block, row, count) if row is not None else 1
+        body = (*self.piece.units, *self._statements())
+        return streamed(body, row, lanes, self.kernel.params, self.target)
+
+    def _run_streaming(self, block: Nest, units: _Units, streams: Sequence[str]) -> None:
+        """Both ways of writing, for buffers that are aligned and for those that are not."""
+        f = block.f
+        bits = Val("i64", "0")
+        for name in streams:
+            address = f.convert("ptrtoint", block.places[name].pointer, "i64")
+            bits = f.binary("or", bits, address)
+        low = f.binary("and", bits, Val("i64", str(ALIGNMENT - 1)))
+
+        def around() -> None:
+            plain = block.places
+            block.places = {
+                name: replace(place, stream=name in streams) for name, place in plain.items()
+            }
+            self._run(block, units)
+            block.places = plain
+            f.module.declare("declare void @llvm.x86.sse.sfence()")
+            f.emit("call void @llvm.x86.sse.sfence()")
+
+        f.either(f.test("eq", low, 0), around, lambda: self._run(block, units))
 
     def _statements(self) -> tuple[Stmt, ...]:
         return (*self.piece.body, *((self.piece.row,) if self.piece.row else ()))

@@ -99,7 +99,7 @@ class Block(Expressions):
         match stmt:
             case Let(name, value):
                 self.names[name] = self.value(value)
-                if value.dtype is int64:
+                if value.dtype is int64 and not self.expanding:
                     self.facts[Var(name)] = interval_of(value, self.facts)
             case Store(name, index, value):
                 place = self.places[name]

@@ -18,16 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir.loops import (
-    Binary,
     Buffer,
     Const,
-    Expr,
     For,
     Let,
     Load,
     Stmt,
     Store,
-    Unary,
     Var,
     expressions,
     walk_expr,
@@ -35,6 +32,7 @@ from ..ir.loops import (
 from .access import Access, Place
 from .builder import Function, Int, Val, size_of, vector
 from .statements import constant_count
+from .strides import stride
 from .types import Run, as_computed, memory_type
 from .vector_loops import Nest, shape_of
 
@@ -88,11 +86,11 @@ class Tiling:
         block.bind(self.across.var, i0)
         block.bind(self.along.var, j0)
         tiles = {}
-        for load, stride in self.loads:
+        for load, step in self.loads:
             place = block.places[load.buffer]
             at = block.position(place.buffer.shape, load.index)
             assert not isinstance(at, Run)
-            tiles[load] = _transposed(f, place, at, stride, edge)
+            tiles[load] = _transposed(f, place, at, step, edge)
         wide = block.widened(edge)
         wide.bind_run(self.along.var, j0)
         body = self.along.body
@@ -149,7 +147,7 @@ def tiling(units: Sequence[For], row: For | None, params: Sequence[Buffer]) -> T
         for expr in expressions(stmt):
             for each in walk_expr(expr):
                 if isinstance(each, Load):
-                    i, j = (_stride(each, shapes, loop.var) for loop in (across, row))
+                    i, j = (stride(each, shapes, loop.var) for loop in (across, row))
                     if i == 1 and j is not None and abs(j) > 1:
                         loads[each] = j
     written = {stmt.buffer for stmt in row.body if isinstance(stmt, Store)}
@@ -213,36 +211,6 @@ def _interleaved(piece: int, edge: int, upper: bool) -> list[int]:
         for k in range(half)
         for source in (0, edge)
     ]
-
-
-def _stride(load: Load, shapes: Mapping[str, tuple[int, ...]], var: str) -> int | None:
-    """How far a load's position moves when ``var`` grows by one; None if that is not constant."""
-    total, size = 0, 1
-    for position, extent in zip(reversed(load.index), reversed(shapes[load.buffer])):
-        factor = _coefficient(position, var)
-        if factor is None:
-            return None
-        total += factor * size
-        size *= extent
-    return total
-
-
-def _coefficient(expr: Expr, var: str) -> int | None:
-    match expr:
-        case Var(name):
-            return int(name == var)
-        case Binary("add" | "sub" as op, left, right):
-            a, b = _coefficient(left, var), _coefficient(right, var)
-            return None if a is None or b is None else a + b if op == "add" else a - b
-        case Binary("mul", x, Const(value)) | Binary("mul", Const(value), x):
-            a = _coefficient(x, var)
-            return None if a is None else a * int(value)
-        case Unary("neg", x):
-            a = _coefficient(x, var)
-            return None if a is None else -a
-        case _:
-            inside = any(isinstance(e, Var) and e.name == var for e in walk_expr(expr))
-            return None if inside else 0
 
 
 def _weight(body: Sequence[Stmt]) -> int:
