@@ -2,9 +2,13 @@
 
 import re
 
+import numpy as np
 import pytest
-from loop_checks import check
+from loop_checks import check, results
 
+from thalweg.codegen import streams
+from thalweg.codegen.emit import emit
+from thalweg.codegen.target import AVX2
 from thalweg.ir.loop_text import parse_kernel
 
 SOFTMAX = """
@@ -194,6 +198,27 @@ def test_kernels(name, size):
     check(kernel_of(KERNELS[name], 3, size), ulps=64, elsewhere=size == 37)
 
 
+@pytest.mark.parametrize(
+    ("rows", "size", "around"), [(64, 128, True), (65, 48, True), (65, 49, False)]
+)
+def test_large_results_are_written_around_the_cache(monkeypatch, rows, size, around):
+    """Where rows are whole lines; a buffer that is not aligned is written as usual."""
+    monkeypatch.setattr(streams, "LARGE", 1 << 12)
+    kernel = kernel_of(LINES, rows, size)
+    assert ("nontemporal" in emit(kernel, AVX2).text) is around
+    check(kernel, ulps=2)
+
+
+LINES = """
+kernel lines(in x: float32[R, N], in m: float32[N], out y: float32[R, N], out z: bfloat16[R, N]) {
+  for i in 0..R parallel {
+    for j in 0..N vector {
+      y[i, j] = x[i, j] * m[j]
+      z[i, j] = bfloat16(x[i, j])
+    }
+  }
+}
+"""
 TRANSPOSE = """
 kernel transpose(in x: D[B, N, R], in w: D[N], out y: D[B, R, N]) {
   for b in 0..B parallel {
@@ -217,3 +242,62 @@ def test_a_transpose_with_much_to_compute():
     value = "exp(x[b, j, i]) * x[b, j, i] + sin(w[j] * x[b, j, i])"
     text = TRANSPOSE.replace("VALUE", value).replace("D[", "float32[").replace("B", "2")
     check(kernel_of(text, 19, 45), ulps=16)
+
+
+def test_long_sums_are_as_exact_as_pairwise_ones():
+    """Ten million numbers of one sign, in one row and down one column."""
+    count = 10_000_000
+    x = np.random.default_rng(0).random(count, np.float32)
+    exact = x.sum(dtype=np.float64)
+    for shape, text in (
+        ([1, count], kernel_of(SUM, 1, count)), ([count, 1], kernel_of(COLUMN_SUM, count, 1)),
+    ):  # fmt: skip
+        found = results(text, {"x": x.reshape(shape), "y": np.zeros(1, np.float32)})["y"][0]
+        assert abs(found - exact) / exact < 3e-7
+
+
+SUM = """
+kernel sums(in x: float32[R, N], out y: float32[1]) {
+  for i in 0..1 parallel {
+    var sum: float32 = 0.0:float32
+    for j in 0..N vector { sum += x[i, j] }
+    y[i] = sum
+  }
+}
+"""
+COLUMN_SUM = """
+kernel sums(in x: float32[R, N], out y: float32[N]) {
+  for j in 0..N vector {
+    var sum: float32 = 0.0:float32
+    for i in 0..R { sum += x[i, j] }
+    y[j] = sum
+  }
+}
+"""
+
+
+def test_what_may_share_memory():
+    """A result may take the place of an operand that is read for the last time with it."""
+    pairs = lambda text: emit(kernel_of(text, 3, 32), AVX2).in_place  # noqa: E731
+    text = "kernel k(in x: float32[N], in w: float32[N], out y: float32[N]) {{ for i in 0..N vector {{ {} }} }}"  # noqa: E501
+    assert pairs(text.format("y[i] = x[i] + w[i]")) == ((0, 2), (1, 2))
+    assert pairs(text.format("y[i] = x[i] + w[N - 1 - i]")) == ((0, 2),)
+    assert pairs(text.format("y[i] = x[i] let t = w[i]")) == ((0, 2),)
+    odd = text.format("y[i] = x[i]")
+    # The last vector repeats some of the work, so it must find the operand unchanged.
+    assert emit(kernel_of(odd, 3, 37), AVX2).in_place == ()
+
+
+def test_the_text_is_the_same_every_time():
+    for text in KERNELS.values():
+        assert emit(kernel_of(text, 3, 37), AVX2).text == emit(kernel_of(text, 3, 37), AVX2).text
+
+
+def test_launches():
+    """Units are rows; long rows are cut; what follows through registers is one launch."""
+    native = emit(kernel_of(PARTS, 500, 4000), AVX2)
+    first, second = native.launches
+    assert first.extent == 500 and 1 <= first.chunk < 500 and second.extent == 1
+    assert native.workspaces == (2000,)
+    flat = emit(kernel_of(FLAT, 1, 1 << 20), AVX2).launches[0]
+    assert flat.extent > 8 and flat.chunk == 1

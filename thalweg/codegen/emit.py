@@ -242,7 +242,7 @@ class _Writer:
         row = self.piece.row
         count = constant_count(row) if row is not None else None
         lanes = lanes_for(block, row, count) if row is not None else 1
-        body = (*self.piece.units, *self._statements())
+        body = self.piece.units[:1] or self._statements()
         return streamed(body, row, lanes, self.kernel.params, self.target)
 
     def _run_streaming(self, block: Nest, units: _Units, streams: Sequence[str]) -> None:

@@ -36,7 +36,7 @@ from .strides import stride
 from .types import Run, as_computed, memory_type
 from .vector_loops import Nest, shape_of
 
-BAND, STRIP = 32, 256
+BAND, STRIP, LINE = 32, 256, 64
 _UNROLLED = 24  # expressions in the body, times the tile, that are written out
 
 
@@ -66,8 +66,13 @@ class Tiling:
         band, strip = f.div(unit, strips), f.rem(unit, strips)
         i = self._span(f, f.mul(strip, STRIP), STRIP, self.across)
         j = self._span(f, f.mul(band, BAND), BAND, self.along)
-        with f.loop(i[0], i[1], self.edge) as i0, f.loop(j[0], j[1], self.edge) as j0:
-            self._tile(block, i0, j0)
+        # All tiles of a cache line of the source follow one another: lines whose distance is a
+        # power of two drive one another out of the cache.
+        line = max(self.edge, LINE // max(load.dtype.itemsize for load, _ in self.loads))
+        with f.loop(i[0], i[1], line) as start, f.loop(j[0], j[1], self.edge) as j0:
+            end = f.min(f.add(start, line), i[1])
+            with f.loop(start, end, self.edge) as i0:
+                self._tile(block, i0, j0)
         if constant_count(self.along) % self.edge:  # type: ignore[operator]
             self._scalars(block, (i[0], i[1]), (j[1], j[2]))
         if constant_count(self.across) % self.edge:  # type: ignore[operator]

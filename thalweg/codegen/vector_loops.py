@@ -126,14 +126,27 @@ class Nest(Block):
         if not sums:
             super().serial_loop(loop, lo, hi)
             return
+        stride = loop.step * BLOCK
+        while (constant_count(loop) or 0) * loop.step > stride * BLOCK:
+            stride *= BLOCK
+        self._in_blocks(loop, lo, hi, sums, stride)
+
+    def _in_blocks(
+        self, loop: For, lo: Int, hi: Int, sums: list[_Register], stride: int
+    ) -> None:  # fmt: skip
+        """A serial loop in blocks of ``stride``, each of which adds up ``sums`` by itself, in
+        smaller blocks again."""
+        if stride == loop.step:
+            super().serial_loop(loop, lo, hi)
+            return
         f, changed = self.f, self.changed(loop.body)
         self.forget_stored(loop.body)
-        stride = BLOCK * loop.step
         with f.carry(lo, hi, self.snapshot(changed), stride) as (start, values, slots):
             self.restore(changed, values)
             totals = self.snapshot(sums)
             self.restore(sums, [literal(-0.0, total.type) for total in totals])
-            super().serial_loop(loop, start, f.min(f.add(start, stride), hi))
+            end = f.min(f.add(start, stride), hi)
+            self._in_blocks(loop, start, end, sums, stride // BLOCK)
             add = self.combiner("add", float32)
             self.restore(sums, [add(a, b) for a, b in zip(totals, self.snapshot(sums))])
             slots[:] = self.snapshot(changed)
@@ -196,14 +209,15 @@ class _Widened:
             for (name, _), op in self.sums.items()
         ]
         saved = {(name, at): self.outer.registers[name][at] for name, at in self.sums}
-        blocked = any(
+        adds = any(
             op == "add" and dtypes[key[0]].is_floating_point for key, op in self.sums.items()
-        ) and (total is None or total >= 2 * BLOCK * lanes)
+        )
+        stride = lanes
+        while adds and (BLOCK * lanes if total is None else total // 2) >= stride * BLOCK:
+            stride *= BLOCK
         totals = starts
         if whole != first:
-            totals = self._blocks(whole, starts, combiners) if blocked else self._vectors(
-                first, whole, starts
-            )  # fmt: skip
+            totals = self._in_blocks(first, whole, starts, list(combiners.values()), stride)
         masked = maskable(self.outer.target, shape.narrowest)
         if rest != 0 and masked:
             totals = self._masked(whole, rest, totals)
@@ -238,13 +252,18 @@ class _Widened:
         self._body(k)
         return self.inner.snapshot(list(self.sums))
 
-    def _blocks(
-        self, whole: Int, starts: Sequence[Val], combiners: dict[_Register, _Combine]
+    def _in_blocks(
+        self, first: Int, end: Int, starts: Sequence[Val], combine: Sequence[_Combine], stride: int
     ) -> list[Val]:
-        f, stride = self.outer.f, BLOCK * self.lanes
-        with f.carry(self.span.first, whole, starts, stride) as (first, totals, slots):
-            partial = self._vectors(first, f.min(f.add(first, stride), whole), starts)
-            slots[:] = [c(a, b) for c, a, b in zip(combiners.values(), totals, partial)]
+        """Partial results of the vectors ``first .. end``, in blocks of ``stride`` iterations that
+        begin anew and are combined afterwards."""
+        if stride == self.lanes:
+            return self._vectors(first, end, starts)
+        f = self.outer.f
+        with f.carry(first, end, starts, stride) as (k, totals, slots):
+            stop = f.min(f.add(k, stride), end)
+            partial = self._in_blocks(k, stop, starts, combine, stride // BLOCK)
+            slots[:] = [c(a, b) for c, a, b in zip(combine, totals, partial)]
         return slots
 
     def _masked(self, whole: Int, rest: Int, totals: Sequence[Val]) -> list[Val]:

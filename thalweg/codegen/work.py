@@ -7,7 +7,7 @@ and a factor of two either way does no harm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.loops import (
     Accumulate,
@@ -29,6 +29,7 @@ from .vector_loops import HEAVY
 
 TASK = 25_000.0  # ns of work that make a task
 _VECTOR = 6.0  # how much faster a vector loop runs than a scalar one
+_BYTE = 0.06  # ns to load or store a byte, somewhere between the caches and memory
 _UNKNOWN_COUNT = 16
 _DIVISIONS = frozenset(("div", "sqrt", "rsqrt", "floordiv", "mod", "fmod", "truncdiv"))
 
@@ -44,8 +45,8 @@ class Work:
     def __add__(self, other: Work) -> Work:
         return Work(self.time + other.time, self.flops + other.flops, self.bytes + other.bytes)
 
-    def times(self, count: int, faster: float = 1.0) -> Work:
-        return Work(self.time * count / faster, self.flops * count, self.bytes * count)
+    def times(self, count: int) -> Work:
+        return Work(self.time * count, self.flops * count, self.bytes * count)
 
 
 NONE = Work(0.0, 0, 0)
@@ -58,8 +59,9 @@ def work_of(body: Sequence[Stmt], vector: bool = False) -> Work:
         if isinstance(stmt, For):
             count = constant_count(stmt)
             inner = work_of(stmt.body, vector or stmt.kind == "vector")
-            faster = _VECTOR if stmt.kind == "vector" and not vector else 1.0
-            total += inner.times(_UNKNOWN_COUNT if count is None else count, faster)
+            if stmt.kind == "vector" and not vector:  # bound by arithmetic or by memory
+                inner = replace(inner, time=max(inner.time / _VECTOR, inner.bytes * _BYTE))
+            total += inner.times(_UNKNOWN_COUNT if count is None else count)
             continue
         if isinstance(stmt, If):
             total += work_of(stmt.then, vector) + work_of(stmt.otherwise, vector)
