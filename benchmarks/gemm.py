@@ -2,11 +2,13 @@
 
     taskset -c 0 python -m benchmarks.gemm [pattern ...]
     taskset -c 0 python -m benchmarks.gemm --gpt
+    python -m benchmarks.gemm --threads=2 [pattern ...]
 
 Both run in one process and take turns; the table gives the median over rounds of PyTorch's time
 over ours (above 1: ours is faster), our best rate and its part of the measured peak of this core's
 multiply-add units. Times are those of the thread's processor time, so that other load on the
-machine disturbs little. Packing is part of the time, compiling is not.
+machine disturbs little. With several threads they are times of the clock, and a further column
+says how much faster we are than on one. Packing is part of the time, compiling is not.
 
 ``--gpt`` runs all products of a training step of a GPT (6 layers of 384 channels in 6 heads, 8
 sequences of 256, vocabulary 65), forward and backward, and adds up their times.
@@ -24,6 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from thalweg.codegen.builder import Module, literal, vector
+from thalweg.codegen.kernels import running_pool
 from thalweg.codegen.objects import emit_object
 from thalweg.codegen.target import host
 from thalweg.codegen.templates import instantiate
@@ -122,7 +125,8 @@ def call_of(spec: str, x: Any, y: Any, shape: tuple[int, ...]) -> AnchorCall:
 
 
 class Ours:
-    """A compiled kernel bound to arrays; called, it runs all launches on this thread."""
+    """A compiled kernel bound to arrays; called, it runs all launches, on the threads of the pool
+    if ``parallel`` is set."""
 
     def __init__(self, kernel: NativeKernel, arrays: list[Any]) -> None:
         start = time.thread_time()
@@ -133,12 +137,19 @@ class Ours:
         self.keep = [*arrays, *(_aligned(size) for size in kernel.workspaces)]
         args = (ctypes.c_void_p * len(self.keep))(*(a.ctypes.data for a in self.keep))
         self.args, self.address = args, ctypes.addressof(args)
+        self.parallel = False
         self.calls = [
             (ENTRY(self.library.addresses[launch.symbol]), launch.extent)
             for launch in kernel.launches
         ]
 
     def __call__(self) -> None:
+        if self.parallel:
+            pool = running_pool()
+            for launch in self.kernel.launches:
+                function = self.library.addresses[launch.symbol]
+                pool.parallel(pool.address, function, self.address, launch.extent, launch.chunk)
+            return
         for entry, extent in self.calls:
             entry(self.address, 0, extent)
 
@@ -174,7 +185,10 @@ def peak() -> float:
 
 
 def compare(
-    ours: Callable[[], object], theirs: Callable[[], object], seconds: float = 0.4
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    clock: Callable[[], float] = time.thread_time,
+    seconds: float = 0.4,
 ) -> tuple[float, float]:
     """Their time over ours (median over rounds), and our best time."""
     ours(), theirs()
@@ -186,10 +200,10 @@ def compare(
     while len(ratios) < 5 or time.perf_counter() < finish:
         times = []
         for run in (ours, theirs):
-            begin = time.thread_time()
+            begin = clock()
             for _ in range(inner):
                 run()
-            times.append((time.thread_time() - begin) / inner)
+            times.append((clock() - begin) / inner)
         ratios.append(times[1] / times[0])
         best = min(best, times[0])
     return statistics.median(ratios), best
@@ -198,8 +212,12 @@ def compare(
 def main(patterns: list[str]) -> None:
     import torch
 
-    torch.set_num_threads(1)
-    top = peak()
+    threads = 1
+    for option in [p for p in patterns if p.startswith("--threads=")]:
+        threads = int(option.partition("=")[2])
+        patterns = [p for p in patterns if p != option]
+    torch.set_num_threads(threads)
+    top = threads * peak()
     print(f"peak {top / 1e9:.1f} GFLOP/s")
     print(f"{'contraction':60} ratio  GFLOP/s  of peak  compile ms      ms")
     cases = [(1, case) for case in CASES]
@@ -211,13 +229,15 @@ def main(patterns: list[str]) -> None:
         title = f"{case[0]} {list(case[1])} {list(case[2])}"
         if patterns and not any(p in title for p in patterns):
             continue
-        ours, ratio, best = measure(case)
+        ours, ratio, best = measure(case, threads)
         rate = ours.kernel.flops / best
         total_ours += count * best
         total_theirs += count * best * ratio
         print(
             f"{title:60} {ratio:5.2f}  {rate / 1e9:7.1f}  {100 * rate / top:5.0f} %"
-            f"  {1e3 * ours.compile_seconds:6.0f}  {1e3 * best:9.3f}" + f" x{count}" * (count > 1),
+            f"  {1e3 * ours.compile_seconds:6.0f}  {1e3 * best:9.3f}"
+            + f" x{count}" * (count > 1)
+            + (f"  {speedup(ours):.2f}" if threads > 1 else ""),
             flush=True,
         )
     if whole_step:
@@ -225,7 +245,18 @@ def main(patterns: list[str]) -> None:
               f"{total_theirs / total_ours:.2f}")  # fmt: skip
 
 
-def measure(case: Case) -> tuple[Ours, float, float]:
+def speedup(ours: Ours) -> float:
+    """Our time on one thread over that on those of the pool."""
+
+    def alone() -> None:
+        ours.parallel = False
+        ours()
+        ours.parallel = True
+
+    return compare(ours, alone, time.perf_counter)[0]
+
+
+def measure(case: Case, threads: int) -> tuple[Ours, float, float]:
     """Our kernel for a case, PyTorch's time over ours, our best time."""
     import torch
 
@@ -237,6 +268,10 @@ def measure(case: Case) -> tuple[Ours, float, float]:
     ours = Ours(instantiate(call_of(spec, x, y, out.shape), host()), [x, y, out])
     ours(), theirs()
     np.testing.assert_allclose(out, result.numpy(), rtol=2e-3, atol=2e-3)
+    if threads > 1:
+        running_pool().resize(threads)
+        ours.parallel = True
+        return ours, *compare(ours, theirs, time.perf_counter)
     return ours, *compare(ours, theirs)
 
 

@@ -15,6 +15,7 @@ from thalweg.codegen.gemm_shape import analyse
 from thalweg.codegen.gemm_tile import Numbers
 from thalweg.codegen.objects import emit_object
 from thalweg.codegen.target import AVX2, AVX512, NEON, host
+from thalweg.core.errors import DTypeError
 
 FLOATS = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 INTS = (np.int8, np.uint8, np.int16, np.int32, np.int64)
@@ -198,6 +199,21 @@ def test_empty_results_need_no_launch():
     for x_shape, y_shape in [((0, 3), (3, 4)), ((3, 4), (4, 0))]:
         call = contraction("mk,kn->mn", np.zeros(x_shape), np.zeros(y_shape))
         assert kernel(call).launches == ()
+
+
+def test_planes_of_complex_numbers_are_no_business_of_the_template():
+    x = np.zeros((2, 2), np.complex64)
+    with pytest.raises(DTypeError, match="expected a product of real numbers, got complex64"):
+        kernel(contraction("mk,kn->mn", x, x))
+
+
+def test_long_sums_are_as_exact_as_blocked_ones():
+    """In units of float32's rounding: a plain running sum of 16000 is near 40."""
+    rng = np.random.default_rng(5)
+    for m in (1, 4, 9):
+        x, y = numbers(rng, (m, 16000), np.float32), numbers(rng, (16000, 128), np.float32)
+        error = run("mk,kn->mn", x, y) - expected("mk,kn->mn", x, y)
+        assert np.sqrt((error**2).mean()) < 20 * 2**-24 * np.sqrt(16000)
 
 
 def test_views_merge_into_few_loops():

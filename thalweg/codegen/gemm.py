@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..core.errors import DTypeError
 from ..ir.anchor import AnchorCall
 from ..runtime.native import NativeKernel
 from .builder import Module
@@ -20,6 +21,9 @@ from .templates import template
 @template("gemm")
 def gemm(call: AnchorCall, target: Target) -> NativeKernel:
     """``attrs`` holds "spec", such as "bmk,kn->bmn": letters of the operands and of the result."""
+    dtype = call.operands[0].dtype
+    if dtype.category not in ("int", "float"):
+        raise DTypeError(f"gemm: expected a product of real numbers, got {dtype.name}")
     problem = analyse(call)
     if 0 in call.shape:
         return NativeKernel("gemm_empty", Module().text(), ())

@@ -27,6 +27,7 @@ from .target import Target
 
 UNIT_BYTES = 1 << 18  # of B: worth a unit of its own
 DOT_BLOCK = 48  # columns of a unit; a tile's are a divisor
+MOST_STEPS = 1024  # that rows are added to one sum: short sums are more exact
 ROW_BYTES = 1 << 14  # of the sums of a unit: long rows are good streams, but must stay in cache
 MOST_ROWS, MOST_ROWS_OF_ROWS = 8, 4
 
@@ -70,6 +71,8 @@ class Thin(Operands):
         self.splits = 1
         if units < 4:
             self.splits = max(1, min(-(-8 // units), bytes_of_unit // UNIT_BYTES))
+        if way == "rows":
+            self.splits = max(self.splits, -(-k // MOST_STEPS))
         whole = self.unroll * numbers.lanes
         self.part = -(-k // self.splits // whole) * whole if self.splits > 1 else k
         self.splits = max(1, -(-k // self.part))
