@@ -100,7 +100,7 @@ def choose_cut(problem: Problem, tiles: int, transform: Maps, tile: Tile) -> Cut
                 elements = together * transform.size * depth * columns
                 elements += transform.outputs**2 * height * columns
                 elements += together * transform.size * min(ROWS, height) * columns
-                elements += 2 * BLOCK * transform.size**2 * tile.columns  # gathered patches
+                elements += BLOCK * transform.size**2 * tile.columns  # gathered patches
                 if elements * tile.size > SCRATCH or panels > most or height < min(rows, 48):
                     continue
                 tasks = ceil_div(tiles, columns) * ceil_div(rows, height) * problem.groups
