@@ -154,7 +154,7 @@ class Planner:
         heirs: set[int] = set()
         for i, step in enumerate(self.steps):
             spent: set[int] = set()
-            for operand, result in step.in_place:
+            for operand, result in self._inputs_first(step):
                 old = None if operand in spent else self._dying(step, i, operand)
                 new = self.storage[step.writes[result]]
                 if old is None or id(new) in heirs or old.nbytes != new.nbytes:
@@ -171,6 +171,16 @@ class Planner:
         self._find_donors(donors, given)
         count = sum(1 for s in self.storages if s.result is not None)
         return [donors.get(k, -1) for k in range(count)]
+
+    def _inputs_first(self, step: Step) -> list[tuple[int, int]]:
+        """Pairs that may share memory, those first where an input makes room for a result: its
+        memory is free of cost, that of other operands serves others too."""
+
+        def rank(pair: tuple[int, int]) -> bool:
+            old = self.storage[self.root(step.reads[pair[0]])[0]]
+            return old.input is None or self.storage[step.writes[pair[1]]].result is None
+
+        return sorted(step.in_place, key=rank)
 
     def _dying(self, step: Step, i: int, operand: int) -> Storage | None:
         """The storage of an operand that nothing reads but this operand, from step i on."""
