@@ -12,6 +12,7 @@ import pytest
 
 import thalweg
 from thalweg.core import flags
+from thalweg.runtime.executor import executor
 from thalweg.runtime.program import executed
 from thalweg.tensor.flush import restart
 from thalweg.tensor.trace import trie
@@ -124,6 +125,37 @@ def test_dead_values_are_not_computed() -> None:
     z.tolist()
     found = counts()
     assert "exp" not in found and "sin" not in found and found["cos"] == 1
+
+
+def test_dead_views_do_not_keep_their_base_alive() -> None:
+    (w,) = parameters((4, 6))
+    base = w.exp()
+    for part in base.view(2, 12)[0].split(3):
+        part.sin()
+    kept = base.view(24)[:5].tanh()
+    flushed: list[int] = []
+    inside = executor.submit
+
+    def submit(program: Any, inputs: Any) -> Any:
+        flushed.append(len(program.outputs))
+        return inside(program, inputs)
+
+    del base, part
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "submit", submit)
+        value = kept.detach().sum()
+        del kept
+        value.item()
+    assert flushed == [1]
+
+
+def test_live_views_show_their_base() -> None:
+    (w,) = parameters((4, 6))
+    view = w.exp().view(24)[2:]
+    row = w.sin()[1]
+    row.mul_(2)
+    assert view.tolist() == pytest.approx(w.detach().exp().reshape(24)[2:].tolist())
+    assert row.tolist() == pytest.approx((w.detach().sin()[1] * 2).tolist())
 
 
 def test_branch_of_a_dead_value_is_not_computed() -> None:

@@ -125,13 +125,26 @@ _UNREFERENCED = _baseline()
 
 
 def live_slots(trace: Trace) -> list[int]:
-    """Slots of pending values that something outside the trace still refers to."""
+    """Slots of pending values that something outside the trace still refers to. A view that only
+    the trace holds does not keep its base alive."""
     live = []
     count = sys.getrefcount
+    viewed: dict[int, int] = {}  # how many dead views refer to a base, by its id
+    for handle in trace.tensors:
+        if handle is not None and handle._extra is not None:
+            base = handle._extra.base
+            if base is not None and count(handle) == _UNREFERENCED:
+                viewed[id(base)] = viewed.get(id(base), 0) + 1
+    base = None
     i = -1
     for handle in trace.tensors:
         i += 1
-        if handle is not None and count(handle) > _UNREFERENCED and handle._buffer is None:
+        if (
+            handle is not None
+            and count(handle) > _UNREFERENCED
+            and handle._buffer is None
+            and (not viewed or count(handle) > _UNREFERENCED + viewed.get(id(handle), 0))
+        ):
             live.append(i)
     return live
 
