@@ -53,6 +53,10 @@ def cases() -> Iterator[tuple[str, Callable[[], None], Callable[[], Any]]]:
     for shape in [(1000, 20), (100, 1000), (1_000_000,)]:
         for dtype in ("float32", "int64"):
             yield of("sort", shape, len(shape) - 1, dtype)
+    logits = rng.normal(size=(8, 50_257)).astype(np.float32)
+    scores = torch.from_numpy(logits)
+    attrs = {"dim": 1, "descending": True, "keep": 50}
+    yield "topk 50 of [8, 50257]", ours("sort", [logits], attrs), lambda: scores.topk(50)
     for vocabulary, width, count in [(50_257, 64, 2048), (10_000, 650, 700), (65, 384, 2048)]:
         grad = rng.normal(size=(count, width)).astype(np.float32)
         at = rng.integers(0, vocabulary, count)

@@ -55,6 +55,13 @@ def test_longer_rows(name, shape, dim, dtype):
     check_native(name, (x,), attrs)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_few_of_a_long_row(dtype):
+    attrs = {"dim": 1, "descending": True, "keep": 40}
+    kernel = check_native("sort", (drawn((3, 5000), dtype) * 100,), attrs)
+    assert kernel.name == "select"
+
+
 @pytest.mark.parametrize("combine", ["set", "sum", "max"])
 def test_rows_put_by_many_tasks(combine):
     rng = np.random.default_rng(0)

@@ -57,3 +57,23 @@ def test_rows_sorted_by_digits(monkeypatch, dtype, wide):
         for descending in (False, True):
             x = numbers(seed, shape, dtype, wide)
             check("sort", (x,), {"dim": 1, "descending": descending}, lanes=seed != 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8", "float16"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_few_of_many_are_selected(monkeypatch, dtype, wide):
+    monkeypatch.setattr(order, "_FEW", 5)
+    monkeypatch.setattr(order, "_BLOCK", 4)
+    for seed, (shape, keep) in enumerate([((2, 40), 5), ((3, 33, 2), 3), ((1, 17), 1)]):
+        for descending in (False, True):
+            x = numbers(seed, shape, dtype, wide)
+            attrs = {"dim": 1, "descending": descending, "keep": keep}
+            assert check("sort", (x,), attrs, lanes=seed != 0).name == "select"
+
+
+@pytest.mark.parametrize("short", [2, 48])
+def test_the_first_of_a_whole_sort(monkeypatch, short):
+    monkeypatch.setattr(order, "_SHORT", short)
+    for keep in (0, 1, 7, 20):
+        x = numbers(keep, (2, 20), "float32", False)
+        check("sort", (x,), {"dim": 1, "descending": True, "keep": keep})

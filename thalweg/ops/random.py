@@ -371,7 +371,7 @@ def multinomial(input: Value, num_samples: int, replacement: bool = False, *, rn
         race = weights / -ops.log(open_unit(rng, weights))
         if num_samples == 1:
             return ops.reshape(ops.argmax(race, dim=last), shape=(*input.shape[:-1], 1))  # type: ignore[no-any-return]
-        return public.narrow(ops.sort(race, dim=last, descending=True)[1], last, 0, num_samples)  # type: ignore[no-any-return]
+        return ops.sort(race, dim=last, descending=True, keep=num_samples)[1]  # type: ignore[no-any-return]
     total = ops.cumsum(weights, dim=last)
     whole = public.narrow(total, last, count - 1, 1)
     draws = uniform01(rng, (*input.shape[:-1], num_samples), weights.dtype) * whole

@@ -23,8 +23,8 @@ from .named import public
 
 @primitive
 class Sort(Primitive):
-    """(values, positions) in order along ``dim``. Equal elements keep their order; NaN is the
-    greatest value of all."""
+    """(values, positions) in order along ``dim``, the first ``keep`` of them (None: all). Equal
+    elements keep their order; NaN is the greatest value of all."""
 
     name = "sort"
     outputs = 2
@@ -33,14 +33,22 @@ class Sort(Primitive):
     lower: Any = kernel_from("order")
     onnx = "TopK"
 
-    def infer(self, x: TensorType, dim: int, descending: bool) -> tuple[TensorType, TensorType]:
+    def infer(
+        self, x: TensorType, dim: int, descending: bool, keep: int | None = None
+    ) -> tuple[TensorType, TensorType]:
         if not 0 <= dim < x.ndim:
             raise ShapeError(f"sort: expected a dimension below {x.ndim}, got {dim}")
         if x.dtype.category == "complex":
             raise DTypeError(f'"sort" not implemented for {x.dtype}: it has no order')
+        if keep is not None and not 0 <= keep <= x.shape[dim]:
+            raise ShapeError(f"sort: expected to keep 0 to {x.shape[dim]} elements, got {keep}")
+        if keep is not None:
+            x = x.with_shape((*x.shape[:dim], keep, *x.shape[dim + 1 :]))
         return x, x.with_dtype(int64)
 
-    def reference(self, x: Array, dim: int, descending: bool) -> tuple[Array, Array]:
+    def reference(
+        self, x: Array, dim: int, descending: bool, keep: int | None = None
+    ) -> tuple[Array, Array]:
         keys = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iub" else x
         if descending:
             # Reversing twice keeps equal elements in order and puts NaN first.
@@ -48,6 +56,8 @@ class Sort(Primitive):
             order = np.flip(x.shape[dim] - 1 - back, dim)
         else:
             order = np.argsort(keys, axis=dim, kind="stable")
+        if keep is not None:
+            order = np.take(order, np.arange(keep), dim)
         return np.take_along_axis(x, order, dim), order.astype(np.int64, copy=False)
 
     def samples(self) -> Iterator[Sample]:
@@ -60,7 +70,11 @@ class Sort(Primitive):
             yield Sample((np.array([2, 1, 2, 3, 1, 2]),), attrs, grad=False, name="ties")
             special = np.array([1.0, np.nan, -np.inf, np.inf, np.nan, 0.0], np.float32)
             yield Sample((special,), attrs, grad=False)
+        for keep in (0, 2, 5):
+            attrs = {"dim": 1, "descending": keep == 2, "keep": keep}
+            yield Sample((rng.normal(size=(2, 5, 3)),), attrs)
         bad = {"dim": 0, "descending": False}
+        yield Sample((np.zeros(2),), {**bad, "keep": 3}, error=(ShapeError, "expected to keep"))
         yield Sample((np.zeros(2, np.complex64),), bad, error=(RuntimeError, "no order"))
 
     def vjp(self, node: Node, g: Any) -> Grads:
@@ -81,9 +95,13 @@ class Sort(Primitive):
         return result  # type: ignore[no-any-return]
 
 
-def sorted_along(input: Value, dim: int, descending: bool = False) -> tuple[Value, Value]:
+def sorted_along(
+    input: Value, dim: int, descending: bool = False, keep: int | None = None
+) -> tuple[Value, Value]:
     """`Sort` with PyTorch's dimensions: negative ones, and 0-d tensors as one element."""
     dim = normalize_dim(dim, input.ndim)
+    if input.ndim and keep is not None:
+        return ops.sort(input, dim=dim, descending=descending, keep=keep)  # type: ignore[no-any-return]
     if input.ndim:
         return ops.sort(input, dim=dim, descending=descending)  # type: ignore[no-any-return]
     return input, constant(0, int64)
@@ -138,10 +156,7 @@ def topk(
             f"topk: selected index k out of range (k = {k}, dimension {dim} of shape "
             f"{list(input.shape)})"
         )
-    values, indices = sorted_along(input, dim, largest)
-    if not input.ndim:
-        return values, indices
-    return public.narrow(values, dim, 0, k), public.narrow(indices, dim, 0, k)
+    return sorted_along(input, dim, largest, k)
 
 
 def pick(pair: tuple[Value, Value], dim: int, at: int, keepdim: bool) -> tuple[Value, Value]:
@@ -172,7 +187,7 @@ def kthvalue(input: Value, k: int, dim: int = -1, keepdim: bool = False) -> tupl
             f"kthvalue(): selected number k out of range for dimension {dim} (k = {k}, shape "
             f"{list(input.shape)})"
         )
-    return pick(sorted_along(input, dim), dim, k - 1, keepdim)
+    return pick(sorted_along(input, dim, keep=k), dim, k - 1, keepdim)
 
 
 def _mode_calls() -> Iterator[Call]:

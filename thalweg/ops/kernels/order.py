@@ -3,7 +3,9 @@
 Elements become unsigned integers of the same order: floats by flipping bits, those of NaN (of any
 sign) the largest, both zeros as one; integers by their distance from the row's least. Short rows
 find the rank of each element by counting; longer ones are sorted digit by digit from the lowest
-(LSD radix sort), each pass stable. Digits that are the same in a whole row are passed over.
+(LSD radix sort), each pass stable. Digits that are the same in a whole row are passed over. Where
+a few of many elements are wanted, they are held in order, and whole blocks passed over in which no
+element comes before the last of them.
 """
 
 from __future__ import annotations
@@ -30,14 +32,18 @@ from .parts import (
     equal,
     index,
     is_nan,
+    lesser,
     let,
     local,
     loop,
     negated,
     parallel,
+    when,
 )
 
 _SHORT = 48  # rows of no more elements are sorted by counting
+_FEW = 64  # of many elements, so few are selected
+_BLOCK = 64
 _DIGIT = 8
 _VALUES = 1 << _DIGIT
 
@@ -45,13 +51,16 @@ _VALUES = 1 << _DIGIT
 def build(node: Node) -> Kernel:
     x = node.inputs[0].type
     outer, count, inner = along(x.shape, node.attrs["dim"])
-    shape = (outer, count, inner)
-    data = Buffer("x", x.dtype, shape)
-    values = Buffer("values", x.dtype, shape, "out")
-    positions = Buffer("positions", int64, shape, "out")
+    given = node.attrs.get("keep")
+    keep = count if given is None else given
+    data = Buffer("x", x.dtype, (outer, count, inner))
+    values = Buffer("values", x.dtype, (outer, keep, inner), "out")
+    positions = Buffer("positions", int64, (outer, keep, inner), "out")
     work = _Sort(data, values, positions, node.attrs["descending"])
-    if not count:
+    if not keep:
         return Kernel("sort", (data, values, positions), ())
+    if keep <= _FEW and keep * _FEW <= count:
+        return work.by_selection()
     return work.by_counting() if count <= _SHORT else work.by_digits()
 
 
@@ -60,6 +69,7 @@ class _Sort:
         self.x, self.values, self.positions = x, values, positions
         self.descending = descending
         self.outer, self.count, self.inner = x.shape
+        self.keep = values.shape[1]
         self.rows = self.outer * self.inner
         self.bits = 8 if x.dtype is bool_ else 8 * x.dtype.itemsize
         self.key_dtype: DType = int64 if self.bits == 64 else int32
@@ -127,19 +137,91 @@ class _Sort:
         before = Select(either(theirs < own, equal(theirs, own)), one, none)
         after = Select(theirs < own, one, none)
         rank = local("rank", int32)
-        to = let("to", clamped(Cast(rank, int64), self.count))
+        to = let("to", clamped(Cast(rank, int64), self.keep))
         order = loop(
             "i", 0, self.count,
             mine,
             Alloc("rank", int32, (), none),
             loop("j", 0, i, other, Accumulate("rank", (), before), kind="vector"),
             loop("j", i + 1, self.count, other, Accumulate("rank", (), after), kind="vector"),
-            to[0],
-            *self.put(to[1], i),
+            *((to[0], *self.put(to[1], i)) if self.keep == self.count else
+              (If(Cast(rank, int64) < self.keep, (to[0], *self.put(to[1], i))),)),
         )  # fmt: skip
         params = (self.x, self.values, self.positions, keys)
         body = (*self.bound(), fill, order)
         return Kernel("sort", params, (parallel("r", self.rows, *body),))
+
+    def by_selection(self) -> Kernel:
+        """Insertion into the elements kept, which are in order."""
+        count, keep, dtype = self.count, self.keep, self.key_dtype
+        place_dtype = int32 if count < 2**31 else int64
+        b, e, k, n = (Var(name) for name in "bekn")
+        last = local("last", dtype)
+        lets, raw = self.key(k)
+        signed = _signed(raw, self.bits)
+        end, stop = let("stop", lesser(b + _BLOCK, index(count)))
+        block = (
+            end,
+            Alloc("least", dtype, (), last),
+            loop("k", b, stop, *lets, Accumulate("least", (), signed, "min"), kind="vector"),
+            when(local("least", dtype) < last, loop("e", b, stop, *self._tried(e, last))),
+        )
+        found, number = let(
+            "number", clamped(as_dtype(Local("which", (n,), place_dtype), int64), count)
+        )
+        body = (
+            *self.bound(),
+            Alloc("kept", dtype, (keep,), Const(0, dtype)),
+            Alloc("which", place_dtype, (keep,), Const(0, place_dtype)),
+            loop("e", 0, keep, *self._inserted(e, e)),
+            Alloc("last", dtype, (), Local("kept", (index(keep - 1),), dtype)),
+            loop("b", keep, count, *block, step=_BLOCK),
+            loop("n", 0, keep, found, *self.put(n, number)),
+        )
+        params = (self.x, self.values, self.positions)
+        return Kernel("select", params, (parallel("r", self.rows, *body),))
+
+    def _tried(self, e: Expr, last: Expr) -> Body:
+        """Element e in the place of the last one kept, and then where it belongs, if it is less."""
+        lets, raw = self.key(e)
+        better = _signed(raw, self.bits) < last
+        rename = Assign("last", (), Local("kept", (index(self.keep - 1),), last.dtype))
+        return (
+            *lets,
+            when(better, *self._moved(e, index(self.keep - 1), _signed(raw, self.bits)), rename),
+        )
+
+    def _inserted(self, e: Expr, free: Expr) -> Body:
+        lets, raw = self.key(e)
+        return (*lets, *self._moved(e, free, _signed(raw, self.bits)))
+
+    def _moved(self, e: Expr, free: Expr, key: Expr) -> Body:
+        """Element e put among those before the place ``free``, which is to be filled."""
+        dtype, t = self.key_dtype, Var("t")
+        place_dtype = int32 if self.count < 2**31 else int64
+        mine, own = let("own", key)
+        here, j = let("j", clamped(free - t, self.keep))
+        prior, i = let("i", clamped(free - t - 1, self.keep))
+        before = Local("kept", (i,), dtype)
+        hole, place = let("place", clamped(local("hole", int64), self.keep))
+        return (
+            mine,
+            Alloc("hole", int64, (), free),
+            loop(
+                "t", 0, free,
+                here,
+                prior,
+                when(
+                    both(equal(local("hole", int64), j), own < before),
+                    Assign("kept", (j,), before),
+                    Assign("which", (j,), Local("which", (i,), place_dtype)),
+                    Assign("hole", (), i),
+                ),
+            ),
+            hole,
+            Assign("kept", (place,), own),
+            Assign("which", (place,), as_dtype(e, place_dtype)),
+        )  # fmt: skip
 
     def by_digits(self) -> Kernel:
         count, rows, dtype = self.count, self.rows, self.key_dtype
@@ -164,7 +246,7 @@ class _Sort:
             fill,
             *(self._pass(keys, order, s) for s in shifts),
             side,
-            loop("k", 0, count, found, *self.put(k, number)),
+            loop("k", 0, self.keep, found, *self.put(k, number)),
         )
         params = (self.x, self.values, self.positions, keys, order)
         return Kernel("sort", params, (parallel("r", rows, *body),))
