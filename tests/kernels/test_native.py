@@ -55,6 +55,15 @@ def test_longer_rows(name, shape, dim, dtype):
     check_native(name, (x,), attrs)
 
 
+@pytest.mark.parametrize(("shape", "dim"), [
+    ((3, 50), 1), ((5, 301), 1), ((1, 30_000), 1), ((2, 70, 100), 1)
+])  # fmt: skip
+def test_logarithms_of_running_sums(shape, dim):
+    x = drawn(shape, "float64")
+    x.reshape(-1)[:2] = -np.inf
+    check_native("logcumsumexp", (x,), {"dim": dim})
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
 def test_few_of_a_long_row(dtype):
     attrs = {"dim": 1, "descending": True, "keep": 40}

@@ -2,10 +2,11 @@
 
 Each op is a monoid: a state, lifted from one element and merged with the state of what follows.
 Merging is a chain in which every step waits for the one before; so four *strands* (rows, or
-segments of a long row) are walked in one loop, where their chains overlap. A long row is cut into
-segments: their totals are formed first, then every segment starts from the total before it. The
-cut is the kernel's own, so the rounding does not depend on threads. Where the dimension is not the
-last, every lane walks down its own column.
+segments of a long row) are walked in one loop, where their chains overlap. Where a step evaluates
+functions, the strands are lanes of vectors. A long row is cut into segments: their totals are formed
+first, then every segment starts from the total before it. The cut is the kernel's own, so the
+rounding does not depend on threads. Where the dimension is not the last, every lane walks down its
+own column.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from .parts import (
 )
 
 _STRANDS = 4
+_LANES = 16
 _SEGMENT = 4096
 _TASKS = 8  # rows that are parallelism enough
 _COLUMNS = 64
@@ -55,11 +57,13 @@ class Monoid:
     """``states`` are the dtypes of the state's parts; one part per result of the op.
 
     ``lift(element, position)`` is the state of one element, ``merge(before, after)`` that of both.
+    ``costly`` merges evaluate functions, which lanes do faster than a chain of single elements.
     """
 
     states: tuple[DType, ...]
     lift: Callable[[Expr, Expr], State]
     merge: Callable[[State, State], State]
+    costly: bool = False
 
 
 def build(node: Node) -> Kernel:
@@ -111,7 +115,7 @@ def _log_sum_exp(dtype: DType, count: int) -> Monoid:
         sum_ = peak + Unary("log1p", Unary("exp", below))
         return (Select(either(Unary("isinf", peak), is_nan(peak)), peak, sum_),)
 
-    return Monoid((held,), lambda v, k: (as_dtype(v, held),), merge)
+    return Monoid((held,), lambda v, k: (as_dtype(v, held),), merge, costly=True)
 
 
 _MONOIDS: dict[str, Callable[[DType, int], Monoid]] = {
@@ -221,7 +225,7 @@ class _Work:
             rows = [self.row(first + n, f"_{n}") for n in range(strands)]
             return self.walk(rows, [self.first(row) for row in rows], count, write=True)
 
-        return Kernel(self.name, self.params, _in_groups("g", outer * inner, walk))
+        return Kernel(self.name, self.params, self.in_groups("g", outer * inner, walk))
 
     def by_segments(self) -> Kernel:
         """Totals of the full segments, totals up to their ends, then every segment from there."""
@@ -264,9 +268,9 @@ class _Work:
 
         tail = self.row(r, "", index(full * _SEGMENT))
         body = (
-            *(parallel("r", rows, nest) for nest in _in_groups("s", full, total)),
+            *(parallel("r", rows, nest) for nest in self.in_groups("s", full, total)),
             loop("r", 0, rows, *self._accumulate_totals(totals)),
-            *(parallel("r", rows, nest) for nest in _in_groups("s", full, final)),
+            *(parallel("r", rows, nest) for nest in self.in_groups("s", full, final)),
             parallel(
                 "r", rows,
                 *self.walk([tail], [entry(index(full), tail)], count - full * _SEGMENT, True),
@@ -290,13 +294,18 @@ class _Work:
             ),
         )  # fmt: skip
 
-
-def _in_groups(var: str, count: int, make: Callable[[Expr, int], Body]) -> tuple[Stmt, ...]:
-    """Parallel loops over ``count`` strands, `_STRANDS` an iteration; the rest is one more."""
-    groups, rest = divmod(count, _STRANDS)
-    loops: list[Stmt] = []
-    if groups:
-        loops.append(parallel(var, groups, *make(Var(var) * _STRANDS, _STRANDS)))
-    if rest:
-        loops.append(parallel(var, 1, *make(Var(var) + groups * _STRANDS, rest)))
-    return tuple(loops)
+    def in_groups(self, var: str, count: int, make: Callable[[Expr, int], Body]) -> Body:
+        """Parallel loops over ``count`` strands, `_STRANDS` an iteration, the rest in one more; or
+        strands as lanes, if merging is costly."""
+        if self.monoid.costly and count >= _STRANDS:
+            lo = Var("tile") * _LANES
+            hi = lesser(lo + _LANES, index(count))
+            lanes = loop(var, lo, hi, *make(Var(var), 1), kind="vector")
+            return (parallel("tile", -(-count // _LANES), lanes),)
+        groups, rest = divmod(count, _STRANDS)
+        loops: list[Stmt] = []
+        if groups:
+            loops.append(parallel(var, groups, *make(Var(var) * _STRANDS, _STRANDS)))
+        if rest:
+            loops.append(parallel(var, 1, *make(Var(var) + groups * _STRANDS, rest)))
+        return tuple(loops)
