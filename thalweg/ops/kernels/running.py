@@ -3,7 +3,7 @@
 Each op is a monoid: a state, lifted from one element and merged with the state of what follows.
 Merging is a chain in which every step waits for the one before; so four *strands* (rows, or
 segments of a long row) are walked in one loop, where their chains overlap. Where a step evaluates
-functions, the strands are lanes of vectors. A long row is cut into segments: their totals are formed
+functions, the strands are lanes of vectors. A long row is cut into segments: their totals come
 first, then every segment starts from the total before it. The cut is the kernel's own, so the
 rounding does not depend on threads. Where the dimension is not the last, every lane walks down its
 own column.
