@@ -78,3 +78,38 @@ def run_lowered(graph, arrays):
         for value, result in zip(node.outputs, results):
             known[value] = np.asarray(result).reshape(value.shape)
     return [known[v] for v in graph.outputs]
+
+
+def run_natively(graph, arrays):
+    """Every node of a graph by its native kernel, or by its reference."""
+    from thalweg.codegen.emit import emit
+    from thalweg.codegen.target import host
+    from thalweg.codegen.templates import instantiate
+    from thalweg.testing.native import run_native
+
+    known = dict(zip(graph.inputs, map(np.ascontiguousarray, arrays)))
+    for node in graph.nodes:
+        given = [np.ascontiguousarray(known[v]) for v in node.inputs]
+        lowered = lower_node(node)
+        if lowered is None:
+            results = node.op.run(given, node.attrs)
+        else:
+            make = emit if isinstance(lowered, Kernel) else instantiate
+            results = [np.zeros(v.shape, v.dtype.np) for v in node.outputs]
+            run_native(make(lowered, host()), given, results, order=1)
+        for value, result in zip(node.outputs, results):
+            known[value] = np.asarray(result).reshape(value.shape)
+    return [known[v] for v in graph.outputs]
+
+
+def agree(found, expected, tolerance=2e-4):
+    """Equal integers and bools, floats within a relative tolerance of the largest."""
+    for ours, theirs in zip(found, expected, strict=True):
+        ours, theirs = np.asarray(ours).reshape(theirs.shape), np.asarray(theirs)
+        assert ours.dtype == theirs.dtype
+        if theirs.dtype.kind in "iub":
+            np.testing.assert_array_equal(ours, theirs)
+        else:
+            finite = np.abs(theirs[np.isfinite(theirs)])
+            scale = float(finite.max()) if finite.size else 1.0
+            np.testing.assert_allclose(ours, theirs, tolerance, tolerance * max(scale, 1e-3))

@@ -154,7 +154,7 @@ class Add(Binary):
         return g, g
 
     def lower(self, x: Any, y: Any) -> Any:
-        return x + y
+        return x | y if x.dtype.category == "bool" else x + y
 
 
 @primitive
@@ -172,7 +172,7 @@ class Mul(Binary):
         return g * conj(y), g * conj(x)
 
     def lower(self, x: Any, y: Any) -> Any:
-        return x * y
+        return x & y if x.dtype.category == "bool" else x * y
 
 
 def conj(value: Value) -> Value:
