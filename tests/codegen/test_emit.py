@@ -8,7 +8,7 @@ from loop_checks import check, results
 
 from thalweg.codegen import streams
 from thalweg.codegen.emit import emit
-from thalweg.codegen.target import AVX2
+from thalweg.codegen.target import AVX2, host
 from thalweg.ir.loop_text import parse_kernel
 
 SOFTMAX = """
@@ -301,3 +301,26 @@ def test_launches():
     assert native.workspaces == (2000,)
     flat = emit(kernel_of(FLAT, 1, 1 << 20), AVX2).launches[0]
     assert flat.extent > 8 and flat.chunk == 1
+
+
+def test_operands_that_share_memory_with_a_result():
+    """In passes over a row, as long as the operand is read before the row's result is stored."""
+    text = """kernel f(in x: float32[512], in w: float32[64], out y: float32[512]) {
+      let scale = w[3]
+      for i in 0..8 parallel {
+        var s: float32 = 0.0:float32
+        for j in 0..64 vector { s += x[i * 64 + j] }
+        let mean = s
+        for j in 0..64 vector { y[i * 64 + j] = (x[i * 64 + j] - mean) * scale }
+        %s
+      }
+    }"""
+    for more, pairs in [
+        ("", ((0, 2),)),
+        ("for j in 0..64 vector { y[i * 64 + j] = y[i * 64 + j] * w[j] }", ((0, 2),)),
+        ("for j in 0..64 vector { y[i * 64 + j] = x[i * 64 + j] }", ()),
+        ("for j in 0..63 vector { y[i * 64 + j] = y[i * 64 + j + 1] }", ()),
+        ("for k in 0..2 { for j in 0..64 vector { y[i * 64 + j] = w[j] } }", ()),
+    ]:
+        kernel = parse_kernel(text % more)
+        assert emit(kernel, host()).in_place == pairs, more

@@ -1,24 +1,30 @@
 """Which operands of a kernel may share their memory with a result.
 
-That is so where every element of the operand is read for the last time by the iteration that
-writes the result's element in its place: one store, loads at the same index only, and none of
-them after the store. It is also so where a kernel begins by copying the operand to the result, to
-change some of it: in place, the copy is left out.
+That is so where every element of the operand is read for the last time before the result's element
+in its place is written, by the same task: loads at the index of the store only, in passes over a
+row that end before the first pass that stores, or in the same iteration before the store. It is
+also so where a kernel begins by copying the operand to the result, to change some of it: in place,
+the copy is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall
 from ..ir.loops import (
+    Accumulate,
     Buffer,
+    Expr,
     For,
     Kernel,
     Let,
     Load,
     Stmt,
     Store,
+    Var,
+    blocks,
     expressions,
     walk,
     walk_expr,
@@ -30,17 +36,60 @@ def in_place_pairs(kernel: Kernel, position: Mapping[str, int]) -> tuple[tuple[i
     copied = copied_first(kernel)
     if copied is not None:
         return (tuple(position[buffer.name] for buffer in copied),)  # type: ignore[return-value]
-    if len(kernel.body) != 1:
+    nests = [stmt for stmt in kernel.body if not isinstance(stmt, Let)]
+    if len(nests) != 1 or not isinstance(nests[0], For):
         return ()
-    body = _straight_body(kernel.body[0])
-    if body is None:
-        return ()
+    steps = _steps(kernel.body)
     pairs = []
     for operand in kernel.params:
         for result in kernel.params:
-            if operand.mode == "in" and result.mode == "out" and _fits(body, operand, result):
+            if operand.mode == "in" and result.mode == "out" and _fits(steps, operand, result):
                 pairs.append((position[operand.name], position[result.name]))
     return tuple(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A statement without its blocks, the loops around it, and on which variables of loops each
+    name depends that it may use."""
+
+    stmt: Stmt
+    loops: frozenset[str]
+    depends: Mapping[str, frozenset[str]]
+
+    def distinct(self, index: tuple[Expr, ...]) -> bool:
+        """Whether the index names another element in every iteration of the loops."""
+        used: set[str] = set()
+        for expr in index:
+            for each in walk_expr(expr):
+                if isinstance(each, Var):
+                    used |= self.depends.get(each.name, frozenset((each.name,)))
+        return self.loops <= used
+
+
+def _steps(body: Sequence[Stmt]) -> list[_Step]:
+    """The statements of a kernel in the order in which one iteration of its outer loops runs
+    them: a later pass over a row begins when the one before has ended."""
+    found: list[_Step] = []
+    depends: dict[str, frozenset[str]] = {}
+
+    def used(exprs: Sequence[Expr]) -> frozenset[str]:
+        names = [e.name for expr in exprs for e in walk_expr(expr) if isinstance(e, Var)]
+        return frozenset().union(*(depends.get(n, frozenset((n,))) for n in names))
+
+    def visit(body: Sequence[Stmt], loops: frozenset[str]) -> None:
+        for stmt in body:
+            if isinstance(stmt, Let):
+                depends[stmt.name] = used((stmt.value,))
+            if isinstance(stmt, For):
+                depends[stmt.var] = frozenset((stmt.var,)) | used((stmt.lo, stmt.hi))
+            found.append(_Step(stmt, loops, depends))
+            inner = loops | {stmt.var} if isinstance(stmt, For) else loops
+            for block in blocks(stmt):
+                visit(block, inner)
+
+    visit(body, frozenset())
+    return found
 
 
 def copied_first(kernel: Kernel) -> tuple[Buffer, Buffer] | None:
@@ -77,23 +126,35 @@ def _straight_body(stmt: Stmt) -> tuple[Stmt, ...] | None:
     return body if all(isinstance(each, (Let, Store)) for each in body) else None
 
 
-def _fits(body: tuple[Stmt, ...], operand: Buffer, result: Buffer) -> bool:
+def _fits(steps: Sequence[_Step], operand: Buffer, result: Buffer) -> bool:
+    """Whether an operand's elements are read at no other index than that at which the result is
+    stored, and never after that."""
     if operand.size != result.size or operand.dtype.itemsize != result.dtype.itemsize:
         return False
     if operand.shape != result.shape:
         return False
-    stores = [stmt for stmt in body if isinstance(stmt, Store) and stmt.buffer == result.name]
-    if len(stores) != 1:
+    index: tuple[Expr, ...] | None = None
+    for step in steps:
+        if isinstance(step.stmt, Store) and step.stmt.buffer == result.name:
+            index = step.stmt.index
+            break
+    if index is None:
         return False
-    done = False
-    for stmt in body:
-        for expr in expressions(stmt):
+    stored = False
+    for step in steps:
+        for expr in expressions(step.stmt):
             for each in walk_expr(expr):
-                if isinstance(each, Load) and each.buffer in (operand.name, result.name):
-                    same = each.buffer == operand.name and each.index == stores[0].index
-                    if done or not same:
-                        return False
-        done = done or stmt is stores[0]
+                if not isinstance(each, Load) or each.buffer not in (operand.name, result.name):
+                    continue
+                late = stored and each.buffer == operand.name
+                if late or each.index != index or not step.distinct(index):
+                    return False
+        if isinstance(step.stmt, Store) and step.stmt.buffer == result.name:
+            if step.stmt.index != index or not step.distinct(index):
+                return False
+            stored = True
+        elif isinstance(step.stmt, Accumulate) and step.stmt.target == result.name:
+            return False
     return True
 
 
@@ -106,5 +167,5 @@ def epilogue_pairs(call: AnchorCall) -> tuple[tuple[int, int], ...]:
         for i, operand in enumerate(call.params)
         for k, result in enumerate(call.params)
         if operand.mode == "in" and result.mode == "out" and i not in anchors
-        and _fits(call.epilogue.body, operand, result)
+        and _fits(_steps(call.epilogue.body), operand, result)
     )  # fmt: skip
