@@ -103,6 +103,7 @@ def _choose_kept(plan: LoopPlan, body: Graph) -> None:
     """Values needed again in a later pass are kept if computing them anew would cost more than
     reading them: those that are results anyway, and those behind expensive functions."""
     results = set(body.outputs)
+    narrow = _repeated(plan, body)
     seen: dict[Value, int] = {}
     weights: dict[Value, int] = {}
     for number, roots in enumerate(plan.passes):
@@ -114,12 +115,22 @@ def _choose_kept(plan: LoopPlan, body: Graph) -> None:
                 continue
             visited.add(value)
             first = seen.setdefault(value, number)
-            if first < number and plan.is_full(value):
+            if first < number and plan.is_full(value) and value not in narrow:
                 limit = 3 if value in results else KEEP_WEIGHT
                 if weight(value, weights) >= limit:
                     plan.kept[value] = first
                     continue
             stack.extend(value.node.inputs)
+
+
+def _repeated(plan: LoopPlan, body: Graph) -> set[Value]:
+    """Values that repeat what has fewer elements: computed once a row, or read again."""
+    size = math.prod(plan.domain)
+    found: set[Value] = set()
+    for node in body.nodes:
+        if all(v.type.numel < size or v in found for v in node.inputs):
+            found.update(node.outputs)
+    return found
 
 
 KEEP_WEIGHT = 8

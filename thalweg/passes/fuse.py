@@ -31,11 +31,15 @@ becomes
 
 Nodes are visited in order; each joins the groups it reads from, where `fuse_groups.unite` allows
 it and no other group lies between. Then groups that read the same values join, and index maps are
-moved into their only reader. What stays apart, and why, is told by `refusals`.
+moved into their only reader. What stays apart, and why, is told by `refusals` and, with
+``THALWEG_LOG=fuse``, printed.
 """
 
 from __future__ import annotations
 
+import sys
+
+from ..core import flags
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Node, Value
 from .fuse_build import build
@@ -65,9 +69,31 @@ Refusals = list[tuple[Node, str]]
 def fuse(graph: Graph, refusals: Refusals | None = None) -> Graph:
     """The graph with groups as `fused` nodes. ``refusals``, if given, collects nodes that read a
     value of another kernel although it has their elements, and why they did not join it."""
-    fusion = _Fusion(graph, [] if refusals is None else refusals)
+    reasons: Refusals = [] if refusals is None else refusals
+    fusion = _Fusion(graph, reasons)
     fusion.run()
-    return build(graph, fusion.reads, fusion.groups)
+    fused = build(graph, fusion.reads, fusion.groups)
+    if "fuse" in flags.log.split(","):
+        print(explain(graph, fused, reasons), file=sys.stderr)
+    return fused
+
+
+def explain(graph: Graph, fused: Graph, refusals: Refusals) -> str:
+    """What fusion did, as text: kernels and bytes before and after, and what stayed apart."""
+    lines = [
+        f"# fuse: {len(graph.nodes)} ops moving {traffic(graph) / 1e6:.2f} MB became "
+        f"{len(fused.nodes)} kernels moving {traffic(fused) / 1e6:.2f} MB"
+    ]
+    for node, reason in refusals:
+        place = f" ({node.location[0]}:{node.location[1]})" if node.location else ""
+        lines.append(f"#   {node.op.name} -> {node.types[0]} stays apart: {reason}{place}")
+    return "\n".join(lines)
+
+
+def traffic(graph: Graph) -> int:
+    """Bytes that the kernels of a graph read and write, one kernel a node."""
+    read = sum(v.type.nbytes for n in graph.nodes for v in dict.fromkeys(n.inputs))
+    return read + sum(t.nbytes for n in graph.nodes for t in n.types)
 
 
 class _Fusion:
@@ -296,4 +322,4 @@ def _elements(access: Access) -> int:
     return size
 
 
-__all__ = ["Refusals", "fuse"]
+__all__ = ["Refusals", "explain", "fuse", "traffic"]

@@ -148,8 +148,9 @@ def _take(choose: Choices, values: list[Value]) -> Value | None:
     if not x.ndim or not x.shape[0]:
         return None
     index = ops.iota(shape=(choose(1, 9),), dim=0, dtype=int64)
-    step = cast(_pick(choose, values), int64)
-    if step.type.numel == 1:
+    step = _pick(choose, values)
+    if step.type.numel == 1 and not step.dtype.is_floating_point:
+        step = cast(step, int64)
         index = index * broadcast_to(ops.reshape(step, shape=(1,)), index.shape)
     size = ops.full(shape=index.shape, value=x.shape[0], dtype=int64)
     index = ops.remainder(index * 3, size)

@@ -1,0 +1,123 @@
+"""What is fused with what: the number of kernels of well-known computations, and why not fewer."""
+
+import numpy as np
+import pytest
+from lowered import agree, run_lowered, run_natively
+
+from thalweg.compile import optimise
+from thalweg.core import flags
+from thalweg.core.dtypes import bfloat16, float16, float32, int64
+from thalweg.ir.graph import Graph
+from thalweg.ir.node import make_input
+from thalweg.ir.types import TensorType
+from thalweg.ops import FUNCTIONS
+from thalweg.ops.evaluate import run_graph
+from thalweg.ops.link import ops
+from thalweg.passes.autodiff import gradients
+from thalweg.passes.fuse import explain, fuse, traffic
+from thalweg.testing.random_graphs import seeded
+from thalweg.testing.random_typed import typed_arrays, typed_graph
+
+
+def given(*shapes, dtype=float32):
+    return [make_input(TensorType(shape, dtype)) for shape in shapes]
+
+
+def public(name, *args, **kwargs):
+    return FUNCTIONS[name].impl(*args, **kwargs)
+
+
+def fused(inputs, outputs):
+    graph = optimise(Graph(inputs, outputs))
+    return graph, fuse(graph)
+
+
+def test_a_norm_with_its_gradients_is_one_kernel():
+    x, w, b, g = given((64, 24), (24,), (24,), (64, 24))
+    y = public("nn.functional.layer_norm", x, (24,), w, b)
+    _, made = fused([x, w, b, g], [y, *gradients([y], [g], [x, w, b])])
+    assert len(made.nodes) == 1
+
+
+def test_a_loss_with_its_gradient_counts_its_targets_first():
+    x = given((32, 10))[0]
+    target = given((32,), dtype=int64)[0]
+    loss = public("nn.functional.cross_entropy", x, target)
+    ones = ops.full(shape=(), value=1.0, dtype=float32)
+    _, made = fused([x, target], [loss, *gradients([loss], [ones], [x])])
+    assert len(made.nodes) <= 3
+
+
+def test_expensive_values_are_computed_once():
+    """A sigmoid that two far-apart kernels read is stored; its half is computed twice."""
+    x, w = given((16, 16), (16, 16))
+    y = public("sigmoid", x) * 0.5
+    z = ops.dot(ops.dot(y, w, spec="mk,kn->mn"), w, spec="mk,kn->mn")
+    _, made = fused([x, w], [z * y])
+    bodies = [n.attrs["body"].nodes if "body" in n.attrs else (n,) for n in made.nodes]
+    assert sum(n.op.name == "sigmoid" for body in bodies for n in body) == 1
+
+
+def test_views_of_operands_and_results_of_products_cost_nothing():
+    x, w = given((4, 6, 8), (8, 8))
+    heads = ops.permute(ops.reshape(x, shape=(4, 6, 2, 4)), dims=(0, 2, 1, 3))
+    scores = ops.dot(heads, heads, spec="bhqd,bhkd->bhqk")
+    mixed = ops.dot(scores, heads, spec="bhqk,bhkd->bhqd")
+    joined = ops.reshape(ops.permute(mixed, dims=(0, 2, 1, 3)), shape=(4, 6, 8))
+    graph, made = fused([x, w], [ops.dot(joined, w, spec="abk,nk->abn")])
+    assert len(made.nodes) == 3
+    arrays = [np.random.default_rng(1).normal(size=t.shape).astype(np.float32)
+              for t in graph.input_types]  # fmt: skip
+    agree(run_lowered(made, arrays), run_graph(graph, arrays))
+    agree(run_natively(made, arrays), run_graph(graph, arrays))
+
+
+def test_an_update_follows_its_gradient():
+    """The weight's gradient, and the step along it, in the epilogue of one product."""
+    x, w, g = given((32, 8), (16, 8), (32, 16))
+    y = ops.dot(x, w, spec="mk,nk->mn")
+    (dw,) = gradients([y], [g], [w])
+    _, made = fused([x, w, g], [w - dw * 0.1])
+    assert len(made.nodes) == 1
+
+
+def test_what_stays_apart_is_explained(capsys):
+    x, w = given((8, 8), (8, 8))
+    y = ops.dot(x, w, spec="mk,kn->mn")
+    graph = optimise(Graph([x, w], [ops.reduce_sum(y, dims=(1,))]))
+    refusals = []
+    made = fuse(graph, refusals)
+    assert [reason for _, reason in refusals] == ["an epilogue reduces nothing"]
+    assert "2 kernels" in explain(graph, made, refusals) and traffic(made) == traffic(graph)
+    before = flags.log
+    try:
+        flags.log = "fuse"
+        fuse(graph)
+    finally:
+        flags.log = before
+    assert "reduce_sum -> float32[8] stays apart" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [float16, bfloat16])
+def test_halves_are_computed_in_float32(dtype):
+    x, w = given((6, 40), (40,), dtype=dtype)
+    y = public("softmax", x * public("exp", w), -1)
+    total = ops.reduce_sum(y + 1.0, dims=(0,))
+    graph, made = fused([x, w], [y, total])
+    arrays = [np.random.default_rng(1).uniform(-1, 1, t.shape).astype(dtype.np)
+              for t in graph.input_types]  # fmt: skip
+    wide = optimise(Graph([x, w], [y, total]))
+    expected = [np.asarray(a).astype(np.float32) for a in run_graph(wide, arrays)]
+    for run in (run_lowered, run_natively):
+        found = [np.asarray(a).astype(np.float32) for a in run(made, arrays)]
+        agree(found, expected, 2e-2)
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_random_graphs_of_all_dtypes(start):
+    for seed in range(start, start + 20):
+        choose = seeded(seed)
+        graph = optimise(typed_graph(choose))
+        arrays = typed_arrays(choose, graph)
+        made = fuse(graph)
+        agree(run_lowered(made, arrays), run_graph(graph, arrays))
