@@ -27,10 +27,12 @@ Forms of ``lower``
   computed from i (views, pad, concat, iota, gathers, random bits):
   ``lower(self, node, loads, index) -> Expr``, where ``index`` holds one int64 expression per
   dimension of the result and ``loads[k](at)`` is operand k's element at the expressions ``at``;
-- reductions: the flag ``reduces`` names the accumulation ("add", "mul", "max", "min");
+- reductions: the flag ``reduces`` names the accumulation ("add", "mul", "max", "min"), and
+  ``lower(self, dtype)`` is the literal from which an accumulation in ``dtype`` starts;
 - `LoopKernel`: ``lower.build(node) -> loops.Kernel``, a whole loop nest of its own whose buffers
   are the operands and then the results;
-- `Template`: the name of a kernel template in `codegen`;
+- `Template`: the name of a kernel template in `codegen`. If the op has a method
+  ``seen(shape)``, the template sees its result in that shape;
 - `Host`: it runs on the host, in Python, and why that is right (data-dependent shapes, LAPACK).
 """
 
