@@ -37,7 +37,7 @@ class Extra:
     """
 
     __slots__ = (
-        "aliases", "base", "chain", "exported", "function", "grad", "hidden", "history", "hooks",
+        "aliases", "base", "chain", "exported", "grad", "hidden", "history", "hooks",
         "multi",
         "post_hooks", "retain", "seen", "shown", "silent", "stale", "trace", "untracked", "version",
     )  # fmt: skip
@@ -60,7 +60,6 @@ class Extra:
         self.untracked = False
         self.silent = 0
         self.shown = -1
-        self.function: Any = None
         self.aliases: tuple[Any, ...] = ()
 
 
