@@ -375,6 +375,8 @@ for k in range(200):
 for t in threads: t.join()
 bases += 1
 assert shared.active and shared.trace is not local.trace
+thalweg.synchronize()
+assert not shared.active and shared.trace is local.trace, "the others have ended"
 assert [r.tolist() for r in rows] == [[1.0] * 3] * 4 and z.tolist() == [100.0] * 3
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -27,6 +27,8 @@ from ..tensor.modes import enable_grad
 from ..tensor.region import fused_update
 from .values import loaded, plain, row_rule, scalar, split_names, stand_ins, write_back
 
+_NO_STATE: dict[str, Any] = {}
+
 
 class _Required:
     def __repr__(self) -> str:
@@ -276,13 +278,14 @@ class Optimizer:
         parameter listed twice is updated in two batches, one after the other."""
         batches: dict[tuple[int, bool, int], list[list[Tensor]]] = {}
         steps = self._steps
+        keeps_state = bool(slots) or self.counts_steps
         times: dict[Tensor, int] = {}
         counts: dict[int, Tensor] = {}
         for param in params:
             extra = param._extra
             if extra is None or extra.grad is None:
                 continue
-            state = self.state[param] if slots or self.counts_steps else {}
+            state = self.state[param] if keeps_state else _NO_STATE
             step = 0
             if self.counts_steps:
                 steps[param] = step = steps[param] + 1 if "step" in state else 1

@@ -60,11 +60,23 @@ def bind(trace: Trace, tensor: Tensor) -> int:
     extra = tensor._extra
     if trace.scope is not None and trace.scope.is_foreign(tensor):
         return trace.scope.capture(tensor)  # type: ignore[no-any-return]
-    if extra is not None and extra.base is not None:
-        return _bind_view(trace, tensor, extra, extra.base)
-    if extra is not None and extra.exported is not None:
-        return _bind_exported(trace, tensor, extra)
-    _enter(trace, tensor, extra)
+    if extra is not None:
+        if extra.base is not None:
+            return _bind_view(trace, tensor, extra, extra.base)
+        if extra.exported is not None:
+            return _bind_exported(trace, tensor, extra)
+    key = tensor._meta.leaf_key
+    found = trace.state.next.get(key)
+    if found is None or key is None or not key.is_leaf or tensor._buffer is None:
+        _enter(trace, tensor, extra)
+    else:  # as `bind_leaf`: steps bind hundreds of parameters and gradients
+        trace.state = found
+        (meta,) = found.metas
+        tensor._slot, tensor._meta = meta.slot, meta
+        trace.tensors.append(tensor)
+        trace.inputs.append(tensor._buffer)
+        if key.requires_grad:
+            trace.leaves[meta.slot] = tensor
     tensor._trace = trace
     return tensor._slot
 
@@ -353,7 +365,8 @@ def repoint(trace: Trace, tensor: Tensor, meta: Meta) -> None:
         tensor._buffer.overwritten += 1
         tensor._buffer = None
     if tensor._trace is trace:
-        loosen(tensor)
+        if tensor._meta.views:
+            loosen(tensor)
         trace.tensors[tensor._slot] = None
     meta.strides, meta.offset = tensor._meta.strides, tensor._meta.offset
     extra.version += 1

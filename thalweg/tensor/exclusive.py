@@ -3,7 +3,7 @@
 Every thread walks its own trace, but a handle has one slot at a time: a tensor that two threads
 use is bound now to one trace, now to the other. So as soon as a second thread records, every
 recorded call holds one lock from binding its operands to using their slots. A program with one
-recording thread never takes it.
+recording thread never takes it, and one that is left with one thread stops doing so.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class NoTrace:
 
 
 class Shared:
-    """``active`` once a second thread has recorded something. ``trace`` is the trace that fast
-    paths record into without further checks: that of the one thread that records."""
+    """``active`` while more than one living thread has recorded something. ``trace`` is the trace
+    that fast paths record into without further checks: that of the one thread that records."""
 
     __slots__ = ("_threads", "active", "lock", "trace")
 
@@ -30,14 +30,23 @@ class Shared:
         self.active = False
         self.trace: Any = NoTrace()
         self.lock: Any = threading.RLock()
-        self._threads = 0
+        self._threads: list[threading.Thread] = []
 
     def enter(self) -> None:
         """Note that one more thread records."""
-        self._threads += 1
-        if self._threads > 1:
-            self.active = True
-            self.trace = NoTrace()
+        with self.lock:
+            self._threads = [t for t in self._threads if t.is_alive()]
+            self._threads.append(threading.current_thread())
+            if len(self._threads) > 1:
+                self.active = True
+                self.trace = NoTrace()
+
+    def settle(self) -> None:
+        """Look whether other threads that recorded are still alive."""
+        if self.active:
+            with self.lock:
+                self._threads = [t for t in self._threads if t.is_alive()]
+                self.active = self._threads != [threading.current_thread()]
 
     def must_lock(self) -> bool:
         """Whether the calling thread does not hold the lock already."""
@@ -48,7 +57,7 @@ class Shared:
         self.active = False
         self.trace = NoTrace()
         self.lock = threading.RLock()
-        self._threads = 1
+        self._threads = [threading.current_thread()]
 
 
 shared = Shared()

@@ -20,7 +20,7 @@ from ..ir.node import INPUT, Value, topological
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program
-from .exclusive import exclusive
+from .exclusive import exclusive, shared
 from .residuals import Forward, canonical, residual_values
 from .trace import State, Trace, enter, local, trie
 
@@ -178,6 +178,7 @@ def close(trace: Trace) -> None:
     trace.leaves = {}
     trace.boundaries = {}
     trace.rng = {}
+    shared.settle()
     enter(Trace(trie.roots[local.grad]))
     if trie.size > flags.trie_limit:
         trie.prune()
