@@ -1,6 +1,7 @@
 """Matrix products of every layout against NumPy in float64, on buffers with guarded edges."""
 
 import itertools
+import re
 
 import ml_dtypes
 import numpy as np
@@ -16,6 +17,7 @@ from thalweg.codegen.gemm_tile import Numbers
 from thalweg.codegen.objects import emit_object
 from thalweg.codegen.target import AVX2, AVX512, NEON, host
 from thalweg.core.errors import DTypeError
+from thalweg.runtime.native import STACK_BYTES
 
 FLOATS = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 INTS = (np.int8, np.uint8, np.int16, np.int32, np.int64)
@@ -235,10 +237,26 @@ def test_views_merge_into_few_loops():
 def test_every_target_assembles(target, dtype):
     for spec, x_shape, y_shape in [
         ("mk,nk->mn", (230, 530), (270, 530)),
-        ("mk,kn->mn", (8, 300), (300, 100)),
+        ("mk,kn->mn", (9, 300), (300, 100)),
+        ("mk,nk->mn", (3, 300), (40, 300)),
+        ("mk,nk->mn", (4, 300), (40, 300)),
+        ("mk,kn->mn", (2, 300), (300, 100)),
     ]:
         call = contraction(spec, np.zeros(x_shape, dtype), np.zeros(y_shape, dtype))
         assert emit_object(kernel(call, target).text, target)
+
+
+@pytest.mark.parametrize("target", [AVX2, AVX512, NEON], ids=lambda t: t.name)
+def test_a_task_takes_little_of_the_stack(target):
+    size = {"float": 4, "double": 8, "i32": 4}
+    rng = np.random.default_rng(6)
+    for _ in range(40):
+        m, n = (int(rng.choice([3, 8, 33, 100, 160, 192, 256, 500])) for _ in range(2))
+        k, dtype = int(rng.choice([64, 500, 4096])), rng.choice([np.float32, np.float64])
+        x, y = np.empty((m, k), dtype), np.empty((k, n), dtype)
+        text = kernel(contraction(str(rng.choice(["mk,kn->mn", "mk,kn->nm"])), x, y), target).text
+        taken = [size[t] * int(c) for t, c in re.findall(r"alloca (\w+), i64 (\d+)", text)]
+        assert sum(taken) <= STACK_BYTES - 4096, (m, n, k)
 
 
 def test_equal_calls_give_equal_text():

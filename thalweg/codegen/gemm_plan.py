@@ -20,6 +20,7 @@ from .target import Target
 
 PANEL_BYTES = 24 * 1024  # of a packed panel of B: most of the first-level cache
 BLOCK_BYTES = 160 * 1024  # of a packed block of A: a part of the second-level cache
+MOST_BLOCK_BYTES = 256 * 1024  # of one on the stack
 SUMS_BYTES = 192 * 1024  # of the sums that a unit keeps between blocks of the sum
 COLUMNS_BYTES = 160 * 1024  # of the columns of B that a unit packs row by row
 ROW_BYTES = 512  # read from one row of an operand at least, before the next
@@ -87,7 +88,9 @@ def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
         col_blocks = min(-(-wanted // units) * col_blocks, col_panels)
     a = "direct" if _reads_a(problem, numbers) else "local"
     narrow = problem.row.a == 1 and m // row_blocks * numbers.bytes < ROW_BYTES and row_blocks > 1
-    if a == "local" and (col_blocks > 1 or narrow):
+    block = -(-row_panels // row_blocks) * rows * depth * numbers.bytes
+    too_long = block > MOST_BLOCK_BYTES or (b == "local" and block > BLOCK_BYTES)
+    if a == "local" and (col_blocks > 1 or narrow or too_long):
         a = "shared"
     return Plan(rows, vectors, row_blocks, col_blocks, depth, a, b, splits)
 

@@ -266,9 +266,8 @@ class Thin(Operands):
         rows: list[Val] = []
         for r in range(self.rows):
             row = sums[r * self.cols : (r + 1) * self.cols]
-            for at in range(0, width, lanes):
-                part = row[at : at + lanes]
-                rows.append(self._tree(f, part + part[-1:] * (min(width, lanes) - len(part))))
+            row += row[-1:] * (width - self.cols)
+            rows += [self._tree(f, row[at : at + lanes]) for at in range(0, width, lanes)]
         if width <= lanes:
             return rows
         per = width // lanes
