@@ -47,8 +47,7 @@ class Axis:
     extent       elements of each phase
     count        positions of the result
     parts        taps of each part
-    result_step, result_low, result_size
-                 position p of part r is element ``(p + origin) * result_step + r - result_low``
+    result_size  elements of the result; position p of part r is ``p * result_step + r``
     """
 
     size: int
@@ -60,7 +59,6 @@ class Axis:
     parts: tuple[tuple[Tap, ...], ...]
     result_size: int
     result_step: int = 1
-    result_low: int = 0
 
     @property
     def plain(self) -> bool:
@@ -86,25 +84,19 @@ def gradient_axis(
     """``size`` elements of the gradient of the convolution's result, ``result`` of its input.
 
     Input element i meets kernel element k of window o where ``o * stride + k * dilation`` equals
-    ``i + low``. With ``i + low = stride * u + part`` that is ``o = u - k * dilation // stride``
-    for the k with the remainder ``part``.
+    ``i + padding``. With ``i = p * stride + part`` and ``part + padding = whole * stride + rest``
+    that is ``o = p + whole - k * dilation // stride``, for the k whose remainder is ``rest``.
     """
-    low = padding[0]
-    first, last = low // stride, (result - 1 + low) // stride
-    reach = (kernel - 1) * dilation // stride
-    count = last - first + 1
-    parts = tuple(
-        tuple(
-            Tap(k, 0, reach - k * dilation // stride)
-            for k in range(kernel)
-            if k * dilation % stride == part
-        )
-        for part in range(stride)
-    )
-    return Axis(
-        size, 1, (0,), reach - first, count + reach, count, parts, result, stride,
-        low - first * stride,
-    )  # fmt: skip
+    found = []
+    for part in range(stride):
+        whole, rest = divmod(part + padding[0], stride)
+        ks = [k for k in range(kernel) if k * dilation % stride == rest]
+        found.append([(k, whole - k * dilation // stride) for k in ks])
+    offsets = [offset for part in found for _, offset in part]
+    least, most = min(offsets), max(offsets)
+    count = -(-result // stride)
+    parts = tuple(tuple(Tap(k, 0, offset - least) for k, offset in part) for part in found)
+    return Axis(size, 1, (0,), -least, count + most - least, count, parts, result, stride)
 
 
 @dataclass(frozen=True)

@@ -91,30 +91,27 @@ class Finish:
             combos *= axis.result_step
         line_buffer = f.alloca(self.tile.type, (self.width + self.tile.lanes) * last.result_step)
         for line, x, column, length in self._segments(first, count, last.count):
-            start = f.sub(f.mul(x, last.result_step), last.result_low)
-            skipped = f.max(f.sub(0, start), 0)
-            end = f.min(f.mul(length, last.result_step), f.sub(last.result_size, start))
-            shown = f.max(f.sub(end, skipped), 0)
+            start = f.mul(x, last.result_step)
+            shown = f.min(f.mul(length, last.result_step), f.sub(last.result_size, start))
             with f.loop(0, combos) as combo:
                 n, place, inside = self._leading(line, combo)
-                position = f.add(f.mul(place, last.result_size), f.add(start, skipped))
+                position = f.add(f.mul(place, last.result_size), start)
                 with f.when(inside) if inside is not None else f.loop(0, 1), f.loop(0, rows) as m:
                     self._interleave(f.mul(combo, last.result_step), m, column, length, line_buffer)
-                    source = f.gep(self.tile.type, line_buffer, skipped)
                     index = (n, f.add(channel, m), position)
-                    write_run(f, self.tile, self.write, source, shown, index)
+                    write_run(f, self.tile, self.write, line_buffer, shown, index)
 
     def _leading(self, line: Int, combo: Int) -> tuple[Int, Int, Val | None]:
         """The image of a line of positions, the row of the result that part ``combo`` of it is,
         and whether there is such a row."""
-        f, place, scale, inside = self.f, 0, 1, None
-        result: Int = place
+        f, scale, inside = self.f, 1, None
+        result: Int = 0
         for axis in reversed(self.problem.axes[:-1]):
             part = f.rem(combo, axis.result_step)
             combo = f.div(combo, axis.result_step)
             u = f.rem(line, axis.count)
             line = f.div(line, axis.count)
-            h = f.sub(f.add(f.mul(u, axis.result_step), part), axis.result_low)
+            h = f.add(f.mul(u, axis.result_step), part)
             ok = f.compare("icmp", "ult", as_value(h), Val("i64", str(axis.result_size)))
             inside = ok if inside is None else f.binary("and", inside, ok)
             result = f.add(result, f.mul(h, scale))
