@@ -10,6 +10,7 @@ from typing import Any as _Any
 
 from .core import flags as _flags
 from .core.device import Device as device
+from .core.device import get_default_device, set_default_device
 from .core.dtypes import (
     ALL as _DTYPES,
 )

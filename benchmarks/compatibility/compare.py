@@ -7,27 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from .child import file_of
+from .child import error_of, file_of
 
-# Errors may be this many times PyTorch's own float32 error, or this part of the largest value.
+# Errors may be this many times PyTorch's own float32 error, or what changes of the weights by a few
+# units in the last place do to the result, or this part of the largest value.
 FACTOR = 8.0
 FLOOR = 2e-5
-# Without a float64 run, the part of the largest value that counts as rounding.
-ALONE = 1e-3
 # A tensor's values are measured against at least this part of the largest of its kind: what is zero
 # but for rounding (a bias before a normalisation) has no magnitude of its own.
 OF_KIND = 1e-2
-
-
-def error_of(value: Any, truth: Any) -> float:
-    """The largest difference; infinite where NaNs or infinities differ."""
-    value, truth = np.asarray(value, np.float64), np.asarray(truth, np.float64)
-    if value.shape != truth.shape:
-        return float("inf")
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(value - truth)
-    difference[(value == truth) | (np.isnan(value) & np.isnan(truth))] = 0
-    return float(np.max(difference, initial=0.0)) if not np.isnan(difference).any() else np.inf
 
 
 def magnitude(values: Any) -> float:
@@ -60,7 +48,9 @@ def compare(folder: Path, name: str) -> dict[str, Any]:
         known = truth is not None and truth.shape == single[key].shape
         size = max(magnitude(single[key]), OF_KIND * largest[kind], 1e-30)
         error = error_of(found[key], truth if known else single[key]) / size
-        allowed = max(FACTOR * error_of(single[key], truth) / size, FLOOR) if known else ALONE
+        carried = float(expected.get(f"noise/{key}", 0.0)) / size
+        own = error_of(single[key], truth) / size if known else carried
+        allowed = max(FACTOR * own, FACTOR * carried, FLOOR)
         worst[kind] = max(worst.get(kind, 0.0), error)
         if not error <= allowed:
             failures.append(f"{key} is off by {error:.1e} of {size:.1e}, allowed {allowed:.1e}")

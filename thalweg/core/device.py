@@ -69,6 +69,15 @@ class Device:
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
+    def __enter__(self) -> Device:
+        """Make new tensors here for a ``with`` block. RuntimeError where none can be."""
+        _defaults.append(get_default_device())
+        set_default_device(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        set_default_device(_defaults.pop())
+
     def __reduce__(self) -> tuple[Callable[[str], Device], tuple[str]]:
         return Device, (str(self),)
 
@@ -101,6 +110,23 @@ def _intern(name: str, index: int | None) -> Device:
 
 CPU = Device("cpu")
 META = Device("meta")
+
+
+_default = CPU
+_defaults: list[Device] = []
+
+
+def get_default_device() -> Device:
+    """Where new tensors are made if nothing else is said."""
+    return _default
+
+
+def set_default_device(device: str | Device | None) -> None:
+    """Make new tensors there (None: on the CPU). RuntimeError where no tensor can hold data."""
+    global _default
+    chosen = CPU if device is None else Device(device)
+    require_available(chosen)
+    _default = chosen
 
 
 def require_available(device: Device) -> None:

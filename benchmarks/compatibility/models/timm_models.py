@@ -40,9 +40,9 @@ MODELS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "levit_128s": ("vision transformer", 128, {"img_size": 128}),
     "pvt_v2_b0": ("vision transformer", 64, {}),
     "mixer_s32_224": (
-        "vision MLP", 64, {"num_blocks": 2, "embed_dim": 64, "img_size": 64},
+        "vision MLP", 64, {"img_size": 64},
     ),
-    "gmlp_ti16_224": ("vision MLP", 64, {"num_blocks": 2, "embed_dim": 64, "img_size": 64}),
+    "gmlp_ti16_224": ("vision MLP", 64, {"img_size": 64}),
     "poolformer_s12": ("vision transformer", 64, {}),
     "coatnet_nano_rw_224": ("vision transformer", 64, {"img_size": 64}),
     "maxvit_pico_rw_256": ("vision transformer", 64, {"img_size": 64}),
