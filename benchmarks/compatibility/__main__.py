@@ -70,7 +70,8 @@ def result_of(folder: Path, name: str) -> dict[str, object]:
         failure = file_of(folder, name, f".{world}.error")
         if failure.exists():
             lines = failure.read_text().strip().splitlines() or ["?"]
-            return {"failures": [f"under {world}: {lines[-1]}"], "worst": {}, "seconds": 0.0}
+            return {"failures": [f"under {world}: {lines[-1]}"], "worst": {}, "seconds": 0.0,
+                    "exact": False}  # fmt: skip
     return compare(folder, name)
 
 

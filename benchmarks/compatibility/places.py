@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.metadata
@@ -9,6 +10,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,3 +87,25 @@ def importing(*folders: Path) -> Iterator[None]:
             file = getattr(sys.modules[name], "__file__", None) or ""
             if any(file.startswith(path) for path in paths):
                 sys.modules.pop(name)
+
+
+def definitions_of(repository: str, path: str, *roots: str, **names: Any) -> Any:
+    """Imports, classes and functions of a script, which is not run; ``names`` are the globals that
+    they look up."""
+    file = checkout(repository) / path
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    kinds = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
+    tree.body = [node for node in tree.body if isinstance(node, kinds)]
+    module = types.ModuleType("_".join(Path(path).with_suffix("").parts))
+    module.__file__ = str(file)
+    vars(module).update(names)
+    sys.modules[module.__name__] = module
+    with importing(*(checkout(repository) / root for root in (roots or (file.parent,)))):
+        exec(compile(tree, str(file), "exec"), vars(module))
+    return module
+
+
+def package_of(repository: str, name: str, root: str = ".") -> Any:
+    """A module of a package in a checkout, by its import name."""
+    with importing(checkout(repository) / root):
+        return importlib.import_module(name)

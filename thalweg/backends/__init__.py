@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,7 @@ def _backend(name: str, **settings: Any) -> ModuleType:
             vars(module).update(before)
 
     vars(module).setdefault("flags", flags)
+    module.__spec__ = ModuleSpec(module.__name__, None)
     sys.modules[module.__name__] = module
     return module
 

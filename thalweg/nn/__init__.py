@@ -1,6 +1,6 @@
 """Neural network modules under PyTorch's names."""
 
-from thalweg.nn import functional, init, utils
+from thalweg.nn import functional, init, parallel, utils
 from thalweg.nn.activation import (
     CELU,
     ELU,
@@ -134,6 +134,7 @@ from thalweg.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from thalweg.nn.parallel import DataParallel
 from thalweg.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -233,6 +234,7 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "DataParallel",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -345,5 +347,6 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "parallel",
     "utils",
 ]

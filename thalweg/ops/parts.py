@@ -115,9 +115,7 @@ def _fill_calls() -> Iterator[Call]:
     yield Call((_example(3), 1.0), error=(RuntimeError, "2 dimensions"))
 
 
-@function(
-    "fill_diagonal", method=True, inplace=True, public=False, out=False, calls=_fill_calls
-)
+@function("fill_diagonal", method=True, inplace=True, public=False, out=False, calls=_fill_calls)
 def fill_diagonal(input: Value, fill_value: Scalar, wrap: bool = False) -> Value:
     """``input`` with a number on its main diagonal; with ``wrap`` on every diagonal below the
     first that a tall matrix has room for."""
@@ -227,7 +225,7 @@ def unravel_index(indices: Value, shape: Sequence[int]) -> tuple[Value, ...]:
     """Positions in a flattened tensor of ``shape`` as one tensor of positions a dimension."""
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
     if min(sizes, default=0) < 0:
-        raise ValueRangeError(f"'shape' cannot have negative values, expected non-negative: {sizes}")
+        raise ValueRangeError(f"unravel_index: expected a non-negative shape, got {sizes}")
     if indices.dtype.category != "int":
         raise ValueRangeError(f"expected 'indices' to be an integer tensor, got {indices.dtype}")
     found, rest = [], cast(indices, int64)

@@ -1,6 +1,14 @@
 """The tensor layer: recording, views and in-place operations, autograd."""
 
-from . import attach, functional_inplace, functional_native, functional_reading, hits, printing
+from . import (
+    attach,
+    functional_inplace,
+    functional_native,
+    functional_reading,
+    hits,
+    memory,
+    printing,
+)
 from .parameter import Parameter
 from .tensor import Tensor
 

@@ -33,7 +33,7 @@ nn.functional.cosine_embedding_loss nn.functional.cross_entropy nn.functional.ct
 nn.functional.fractional_max_pool2d nn.functional.fractional_max_pool3d
 nn.functional.grid_sample nn.functional.hinge_embedding_loss nn.functional.huber_loss
 nn.functional.kl_div nn.functional.l1_loss nn.functional.margin_ranking_loss
-nn.functional.max_pool3d nn.functional.max_unpool2d nn.functional.max_unpool3d
+nn.functional.max_unpool2d nn.functional.max_unpool3d
 nn.functional.max_unpool1d nn.functional.mse_loss nn.functional.multi_margin_loss
 nn.functional.multilabel_margin_loss nn.functional.nll_loss nn.functional.poisson_nll_loss
 nn.functional.smooth_l1_loss nn.functional.soft_margin_loss nn.functional.triplet_margin_loss

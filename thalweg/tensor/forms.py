@@ -19,7 +19,16 @@ from .exclusive import shared
 from .host import PASSIVE, run_host, with_options
 from .inplace import check_out, store_out
 from .parameter import Parameter
-from .record import PROMOTABLE, codes, deliver, encode, miss, promote_numbers
+from .record import (
+    PROMOTABLE,
+    codes,
+    deliver,
+    encode,
+    miss,
+    promote_numbers,
+    starred,
+    with_plain_sizes,
+)
 from .rng import default_generator, stream_for
 from .tensor import Tensor
 from .trace import local
@@ -61,6 +70,7 @@ def general(function: Function) -> Callable[..., Any]:
     code = next(codes)
     accepts_out = "out" in function.signature.parameters
     promotable = function.name in PROMOTABLE or bool(function.operators)
+    star = starred(function)
 
     def whole(*args: Any, **kwargs: Any) -> Any:
         if shared.active and shared.must_lock():
@@ -97,6 +107,10 @@ def general(function: Function) -> Callable[..., Any]:
                 promoted = promote_numbers(code, trace, args, kwargs)
                 if promoted is not None:
                     return whole(*promoted[0], **promoted[1])
+            elif star is not None:
+                plain = with_plain_sizes(star, args, kwargs)
+                if plain is not None:
+                    return whole(*plain[0], **plain[1])
             found = miss(function, trace, tuple(key), args, kwargs)
         trace.state = found
         return deliver(function, trace, found, args, kwargs)

@@ -125,12 +125,35 @@ def python_dtype(name: str, kind: Any) -> DType:
     return BY_NAME[_PYTHON_TYPES[kind]]
 
 
-def starred(function: Function) -> str | None:
-    """The parameter that takes any number of positions, as ``*size``: it may be given by name."""
-    for parameter in function.signature.parameters.values():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            return parameter.name
+def starred(function: Function) -> tuple[str, int] | None:
+    """Name and position of the parameter that takes any number of values, as ``*size``: it may be
+    given by name, and 0-d integer tensors in it stand for numbers."""
+    for position, parameter in enumerate(function.signature.parameters.values()):
+        if parameter.kind is parameter.VAR_POSITIONAL and parameter.name in _OF_NUMBERS:
+            return parameter.name, position
     return None
+
+
+# Names of such parameters where they take numbers; others take tensors.
+_OF_NUMBERS = ("size", "args", "repeats")
+
+
+def with_plain_sizes(
+    star: tuple[str, int], args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]] | None:
+    """A call whose sizes hold tensors, with numbers in their place; None if they hold none."""
+    position = star[1]
+    named = {k: v for k, v in kwargs.items() if isinstance(v, (list, tuple))}
+    if not any_tensor([*args[position:], *named.values()]):
+        return None
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return value.__index__() if isinstance(value, Tensor) else value
+
+    numbers = {k: plain(v) for k, v in named.items()}
+    return [*args[:position], *map(plain, args[position:])], {**kwargs, **numbers}
 
 
 def call_values(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -138,8 +161,9 @@ def call_values(function: Function, args: Sequence[Any], kwargs: dict[str, Any])
     dtype = kwargs.get("dtype")
     if dtype is not None and not isinstance(dtype, DType):
         kwargs = {**kwargs, "dtype": python_dtype(function.name, dtype)}
-    if kwargs and (star := starred(function)) in kwargs:
-        args, kwargs = (*args, kwargs[star]), {k: v for k, v in kwargs.items() if k != star}
+    if kwargs and (star := starred(function)) is not None and star[0] in kwargs:
+        args = (*args, kwargs[star[0]])
+        kwargs = {k: v for k, v in kwargs.items() if k != star[0]}
     return function.impl(*[operand(a) for a in args], **{k: operand(v) for k, v in kwargs.items()})
 
 

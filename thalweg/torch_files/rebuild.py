@@ -165,6 +165,11 @@ def byte_string(text: Any, encoding: Any) -> bytes:
     return codecs.encode(text, "latin1")
 
 
+def no_bytes() -> bytes:
+    """``bytes()``, as pickles of old protocols write the empty string of bytes."""
+    return b""
+
+
 def byte_array(content: Any, encoding: Any = None) -> bytearray:
     """``bytearray``, of bytes that are in the file only: a count would be memory for nothing."""
     return bytearray(content if isinstance(content, bytes) else byte_string(content, encoding))
@@ -221,7 +226,7 @@ CONSTRUCTORS: dict[tuple[str, str], Any] = {
     ("builtins", "bytearray"): byte_array, ("__builtin__", "bytearray"): byte_array,
     ("builtins", "list"): list, ("builtins", "dict"): dict,
     ("builtins", "slice"): slice, ("__builtin__", "slice"): slice,
-    ("_codecs", "encode"): byte_string,
+    ("_codecs", "encode"): byte_string, ("__builtin__", "bytes"): no_bytes,
     ("torch._utils", "_rebuild_tensor"): lambda s, o, n, st: tensor(s, o, n, st),
     ("torch._utils", "_rebuild_tensor_v2"): tensor,
     ("torch._utils", "_rebuild_tensor_v3"): tensor_of_dtype,

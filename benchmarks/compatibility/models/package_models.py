@@ -14,8 +14,6 @@ _CLASSIFIER = "convolutional classifier"
 # ---- torchvision
 
 TORCHVISION: dict[str, tuple[str, int, dict[str, Any]]] = {
-    "alexnet": (_CLASSIFIER, 64, {"dropout": 0.0}),
-    "vgg11_bn": (_CLASSIFIER, 32, {"dropout": 0.0}),
     "resnet18": (_CLASSIFIER, 64, {}),
     "resnext50_32x4d": (_CLASSIFIER, 64, {}),
     "squeezenet1_1": (_CLASSIFIER, 64, {"dropout": 0.0}),
@@ -29,9 +27,7 @@ TORCHVISION: dict[str, tuple[str, int, dict[str, Any]]] = {
     "regnet_y_400mf": (_CLASSIFIER, 64, {}),
     "convnext_tiny": (_CLASSIFIER, 64, {"stochastic_depth_prob": 0.0}),
     "vit_b_16": ("vision transformer", 32, {"image_size": 32}),
-    "swin_t": ("vision transformer", 64, {"stochastic_depth_prob": 0.0}),
-    "maxvit_t": ("vision transformer", 64, {"input_size": (64, 64), "partition_size": 2,
-                                            "stochastic_depth_prob": 0.0}),
+    "swin_t": ("vision transformer", 64, {}),
 }  # fmt: skip
 
 

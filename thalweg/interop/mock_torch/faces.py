@@ -17,7 +17,7 @@ from typing import Any
 import thalweg
 
 from .missing import stand_in
-from .names import has_name, is_module, nearest
+from .names import has_name, hides_module, is_module, nearest
 
 # Where the names of a torch module are found if not in the thalweg module of the same path.
 ANSWERS = {
@@ -35,6 +35,8 @@ ANSWERS = {
     "torch.nn.modules.pixelshuffle": "thalweg.nn.upsampling thalweg.nn",
     "torch.nn.modules.activation": "thalweg.nn.activation thalweg.nn.attention thalweg.nn",
     "torch.utils.hooks": "thalweg.nn.hooks",
+    "torch.nn.utils.weight_norm": "thalweg.nn.utils.weight_hooks thalweg.nn.utils",
+    "torch.nn.utils.spectral_norm": "thalweg.nn.utils.weight_hooks thalweg.nn.utils",
     "torch.utils._pytree": "thalweg.utils.pytree", "torch.autograd.variable": "thalweg.autograd",
     "torch.autograd.grad_mode": "thalweg.autograd", "torch.return_types": "thalweg",
 }  # fmt: skip
@@ -50,6 +52,11 @@ class Face(ModuleType):
         self.__dict__[name] = value
         return value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing a module below sets it here, where something else may have its name.
+        if not (isinstance(value, Face) and hides_module(self.__name__, name)):
+            super().__setattr__(name, value)
+
     def __dir__(self) -> list[str]:
         own = [n for n in offered(self.__name__) if has_name(self.__name__, n) is not False]
         return sorted({*self.__dict__, *own})
@@ -63,7 +70,8 @@ def resolve(module: str, name: str) -> Any:
         return vars(shim)[name]
     if name.startswith("__"):
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    if is_module(full_name) or shim_of(full_name) is not None:
+    below = is_module(full_name) or shim_of(full_name) is not None
+    if below and not hides_module(module, name):
         return importlib.import_module(full_name)
     if has_name(module, name) is False:
         raise AttributeError(f"module {module!r} has no attribute {name!r}" + hint(module, name))

@@ -24,6 +24,12 @@ def has_name(module: str, name: str) -> bool | None:
     return None if found is None else name in found or f"{name}/" in found
 
 
+def hides_module(module: str, name: str) -> bool:
+    """Whether ``name`` in a module is something else than the module of that name below it, as
+    ``torch.nn.utils.weight_norm`` is."""
+    return name in names().get(module, ())
+
+
 def is_module(full_name: str) -> bool | None:
     """Whether PyTorch has a module of this name; None where that is not listed."""
     if full_name in names():
