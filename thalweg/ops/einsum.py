@@ -157,21 +157,22 @@ def _calls() -> Iterator[Call]:
 
 
 @function("einsum", calls=_calls)
-def einsum(*operands: Any) -> Value:
+def einsum(*equation_and_operands: Any) -> Value:
     """Sum of products in index notation, ``einsum("bij,bjk->bik", x, y)``.
 
     Letters may repeat in one operand (diagonal); ``...`` covers dimensions that broadcast;
     without ``->`` the result has the letters that occur once, in alphabetical order. Subscripts
     may also be given as lists of numbers after each operand. Operands meet from left to right.
     """
-    if not operands:
+    given = equation_and_operands
+    if not given:
         raise ValueRangeError("einsum(): must specify the equation string and at least one operand")
-    if isinstance(operands[0], str):
-        equation, operands = operands[0], list(operands[1:])
+    if isinstance(given[0], str):
+        equation, operands = given[0], list(given[1:])
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = list(operands[0])
     else:
-        equation, operands = _from_sublists(operands)
+        equation, operands = _from_sublists(given)
     left, arrow, right = equation.replace(" ", "").partition("->")
     texts = left.split(",")
     if len(texts) != len(operands):
