@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..codegen.emit import emit
@@ -18,12 +20,15 @@ from ..ir import loops
 from ..ir.anchor import AnchorCall
 from ..ir.graph import Graph
 from ..ir.node import Node, Value, attrs_key
+from ..ir.text import print_graph
 from ..lowering.lower import lower_node
 from ..ops.contract import PRIMITIVES, Host
 from ..passes.fuse import fuse
+from ..runtime import saved
 from ..runtime.native import NativeKernel
 from ..runtime.native_program import NativeProgram
 from ..runtime.native_run import LoadedProgram
+from ..runtime.store import digest, store
 from .plan import Part, RunGraph, Tools, plan_program
 from .schedule import schedule
 
@@ -33,10 +38,39 @@ _lock = threading.Lock()
 
 
 def build(graph: Graph, run_graph: RunGraph) -> LoadedProgram:
-    """The program of an optimised graph, loaded. ``run_graph`` computes graphs inside of nodes."""
-    program = plan_native(graph, run_graph)
+    """The program of an optimised graph, loaded: found in the store, or made and stored.
+    ``run_graph`` computes graphs inside of nodes."""
+    place = store()
+    name = digest("program", _describe(graph))
+    data = place.read(name)
+    program = None if data is None else saved.load(data)
+    if program is None:
+        program = plan_native(graph, run_graph)
+        data = saved.dump(program)
+        if data is not None:
+            place.write(name, data)
     report(program)
     return LoadedProgram(program, load_kernels(program.kernels), running_pool)
+
+
+def _describe(graph: Graph) -> str:
+    """All that a program depends on: the graph, where its nodes were recorded, the machine, and
+    this package."""
+    locations = [node.location for node in graph.nodes]
+    around = (host(), flags.winograd, _package(), sys.version)
+    return f"{print_graph(graph)}\n{locations}\n{around}"
+
+
+@functools.cache
+def _package() -> str:
+    """A name for the source as it is: programs made by other source are not used."""
+    folder = Path(__file__).resolve().parents[1]
+    parts = []
+    for name in ("core", "ir", "ops", "passes", "lowering", "codegen", "planning", "runtime"):
+        for path in sorted((folder / name).rglob("*.py")):
+            status = path.stat()
+            parts.append(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}")
+    return digest(*parts)
 
 
 def plan_native(graph: Graph, run_graph: RunGraph) -> NativeProgram:
@@ -66,7 +100,13 @@ def _is_group(node: Node) -> bool:
 
 def kernel_of(node: Node) -> NativeKernel | str:
     """The kernel of a node, or why it runs on the host. Equal nodes have one kernel."""
-    key = (node.op.name, attrs_key(node.attrs), tuple(v.type for v in node.inputs), node.types)
+    key = (
+        flags.winograd,
+        node.op.name,
+        attrs_key(node.attrs),
+        tuple(v.type for v in node.inputs),
+        node.types,
+    )
     with _lock:
         found = _kernels.get(key)
         if found is not None:
