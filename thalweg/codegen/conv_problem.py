@@ -25,6 +25,7 @@ from ..ir.anchor import Operand
 
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
+FEW_ROWS = 64  # of all parts together: they are one product
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Axis:
     extent       elements of each phase
     count        positions of the result
     parts        taps of each part
-    result_size  elements of the result; position p of part r is ``p * result_step + r``
+    result_size  elements of the result; position p of part r is
+                 ``p * result_step + r - result_low``, if there is such an element
     """
 
     size: int
@@ -59,6 +61,7 @@ class Axis:
     parts: tuple[tuple[Tap, ...], ...]
     result_size: int
     result_step: int = 1
+    result_low: int = 0
 
     @property
     def plain(self) -> bool:
@@ -79,15 +82,37 @@ def forward_axis(
 
 
 def gradient_axis(
-    size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int, result: int
-) -> Axis:
+    size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int, result: int,
+    shared: bool,
+) -> Axis:  # fmt: skip
     """``size`` elements of the gradient of the convolution's result, ``result`` of its input.
 
     Input element i meets kernel element k of window o where ``o * stride + k * dilation`` equals
     ``i + padding``. With ``i = p * stride + part`` and ``part + padding = whole * stride + rest``
     that is ``o = p + whole - k * dilation // stride``, for the k whose remainder is ``rest``.
+
+    With ``shared`` the parts are numbered by ``rest`` and ``whole`` belongs to the position: there
+    may be a position more, but the parts read few different windows, which pays where all are
+    computed in one product.
     """
     found = []
+    if shared:
+        low = padding[0]
+        first, last = low // stride, (result - 1 + low) // stride
+        reach = (kernel - 1) * dilation // stride
+        count = last - first + 1
+        parts = tuple(
+            tuple(
+                Tap(k, 0, reach - k * dilation // stride)
+                for k in range(kernel)
+                if k * dilation % stride == rest
+            )
+            for rest in range(stride)
+        )
+        return Axis(
+            size, 1, (0,), reach - first, count + reach, count, parts, result, stride,
+            low - first * stride,
+        )  # fmt: skip
     for part in range(stride):
         whole, rest = divmod(part + padding[0], stride)
         ks = [k for k in range(kernel) if k * dilation % stride == rest]
@@ -222,8 +247,12 @@ def gradient_problem(g: Operand, w: Operand, attrs: Mapping[str, Any]) -> tuple[
         g = merged(g)
         space, kernel, kernel_strides = (math.prod(space),), (1,), (0,)
         stride, padding, dilation = (1,), ((0, 0),), (1,)
-    axes = tuple(map(gradient_axis, g.shape[2:], kernel, stride, padding, dilation, space))
     groups = attrs["groups"]
+    shared = w.shape[1] * math.prod(stride) <= FEW_ROWS
+    axes = tuple(
+        gradient_axis(size, k, s, p, d, result, shared)
+        for size, k, s, p, d, result in zip(g.shape[2:], kernel, stride, padding, dilation, space)
+    )
     channels = w.shape[0] // groups
     strides = (w.strides[0] * channels, w.strides[1], w.strides[0])
     problem = Problem(g.shape[0], groups, channels, w.shape[1], axes, strides, kernel_strides)

@@ -91,15 +91,18 @@ class Finish:
             combos *= axis.result_step
         line_buffer = f.alloca(self.tile.type, (self.width + self.tile.lanes) * last.result_step)
         for line, x, column, length in self._segments(first, count, last.count):
-            start = f.mul(x, last.result_step)
-            shown = f.min(f.mul(length, last.result_step), f.sub(last.result_size, start))
+            start = f.sub(f.mul(x, last.result_step), last.result_low)
+            skipped = f.max(f.sub(0, start), 0) if last.result_low else 0
+            end = f.min(f.mul(length, last.result_step), f.sub(last.result_size, start))
+            shown = f.max(f.sub(end, skipped), 0)
             with f.loop(0, combos) as combo:
                 n, place, inside = self._leading(line, combo)
-                position = f.add(f.mul(place, last.result_size), start)
+                position = f.add(f.mul(place, last.result_size), f.add(start, skipped))
                 with f.when(inside) if inside is not None else f.loop(0, 1), f.loop(0, rows) as m:
                     self._interleave(f.mul(combo, last.result_step), m, column, length, line_buffer)
                     index = (n, f.add(channel, m), position)
-                    write_run(f, self.tile, self.write, line_buffer, shown, index)
+                    source = f.gep(self.tile.type, line_buffer, skipped)
+                    write_run(f, self.tile, self.write, source, shown, index)
 
     def _leading(self, line: Int, combo: Int) -> tuple[Int, Int, Val | None]:
         """The image of a line of positions, the row of the result that part ``combo`` of it is,
@@ -111,7 +114,7 @@ class Finish:
             combo = f.div(combo, axis.result_step)
             u = f.rem(line, axis.count)
             line = f.div(line, axis.count)
-            h = f.add(f.mul(u, axis.result_step), part)
+            h = f.sub(f.add(f.mul(u, axis.result_step), part), axis.result_low)
             ok = f.compare("icmp", "ult", as_value(h), Val("i64", str(axis.result_size)))
             inside = ok if inside is None else f.binary("and", inside, ok)
             result = f.add(result, f.mul(h, scale))
