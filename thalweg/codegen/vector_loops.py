@@ -62,7 +62,7 @@ class Shape:
     narrowest: int  # of the elements in memory
     heavy: bool  # it calls functions that are not instructions
     repeatable: bool  # an iteration may be run twice
-    sums: int  # statements that accumulate
+    sums: int  # statements that accumulate; those for which NaN is looked after count twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +331,8 @@ def shape_of(body: Sequence[Stmt], dtypes: dict[str, DType]) -> Shape:
                 written.add(target)
                 stored.add(dtypes[target].itemsize)
             if isinstance(stmt, Accumulate):
-                sums += 1
+                special = stmt.op in ("max", "min") and stmt.value.dtype.is_floating_point
+                sums += 1 + special
                 repeatable = repeatable and target in inner
         for expr in expressions(stmt):
             for e in walk_expr(expr):
