@@ -157,17 +157,19 @@ def expm1(s: Steps, x: Expr) -> Expr:
 
 @expands("tanh", float32, float64)
 def tanh(s: Steps, x: Expr) -> Expr:
-    """``e / (e + 2)`` with ``e = expm1(2 |x|)``, corrected for what rounding the sum
-    loses where it is near 2."""
+    """``e / (e + 2)`` with ``e = expm1(2 |x|)``; where the sum is near 2, what it and the quotient
+    lost by rounding is made up for."""
     one, two = s.number(1.0), s.number(2.0)
     bounded = s.let(Binary("min", s.number(10.0 if s.dtype is float32 else 20.0), absolute(x)))
     r, n = _reduce(s, s.let(bounded + bounded), _format(s).bias)
     scale = s.let(_power(s, n))
     e = s.let(Fma(scale, _expm1_reduced(s, r), scale - one))
     sum_ = s.let(e + two)
-    lost = Select(e < s.number(1.5), e - (sum_ - two), s.number(0.0))
+    lost = e - (sum_ - two)
     y = s.let(e / sum_)
-    return s.with_sign(Fma(y * s.number(-0.4), lost, y), x)  # 1 / sum is about 0.4
+    rest = Fma(-y, lost, Fma(-y, sum_, e))
+    rest = Select(e < s.number(1.5), rest, s.number(0.0))
+    return s.with_sign(Fma(rest, s.number(0.4), y), x)  # 1 / sum is about 0.4
 
 
 def _sinh(s: Steps, x: Expr) -> Expr:

@@ -107,10 +107,15 @@ class Sigmoid(SpecialFunction):
         return y * (1.0 - y)
 
     def lower(self, x: Any) -> Any:
-        # exp of a negative number only, so that small results are as exact as large ones.
+        # exp of a negative number only, so that small results are as exact as large ones; and the
+        # quotient is corrected for what rounding the sum lost.
         e = loops.Unary("exp", -loops.Unary("abs", x))
         one, zero = (loops.Const(value, x.dtype) for value in (1.0, 0.0))
-        return loops.Select(loops.Binary("ge", x, zero), one, e) / (e + one)
+        positive = loops.Binary("ge", x, zero)
+        total = e + one
+        lost = e - (total - one)
+        y = loops.Select(positive, one, e) / total
+        return loops.Fma(-y, lost * loops.Select(positive, y, one - y), y)
 
 
 @primitive

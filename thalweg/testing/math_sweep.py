@@ -13,7 +13,8 @@ from ..codegen.emit import emit
 from ..codegen.target import host
 from ..core import dtypes
 from ..ir import loop_values
-from ..ir.loops import Binary, Buffer, Const, Expr, For, Kernel, Load, Select, Store, Unary, Var
+from ..ir.loops import Binary, Buffer, Const, Expr, For, Kernel, Load, Store, Unary, Var
+from ..ops import PRIMITIVES
 from .native import run_native
 
 Array = np.ndarray[Any, Any]
@@ -42,13 +43,6 @@ class Sweep:
         return f"{self.name:9s} {self.count:9,d} operands: {self.ulp:.3f} ulp at {self.at}{wrong}"
 
 
-def sigmoid(x: Expr) -> Expr:
-    """As the `sigmoid` primitive is lowered."""
-    e = Unary("exp", -Unary("abs", x))
-    one, zero = Const(1.0, x.dtype), Const(0.0, x.dtype)
-    return Select(Binary("ge", x, zero), one, e) / (e + one)
-
-
 @functools.cache
 def _kernel(name: str, dtype_name: str, count: int) -> Kernel:
     dtype = dtypes.BY_NAME[dtype_name]
@@ -57,7 +51,7 @@ def _kernel(name: str, dtype_name: str, count: int) -> Kernel:
     if name in BINARY:
         value: Expr = Binary(name, x, y)
     else:
-        value = sigmoid(x) if name == "sigmoid" else Unary(name, x)
+        value = PRIMITIVES[name].lower(x) if name == "sigmoid" else Unary(name, x)
     operands = "xy" if name in BINARY else "x"
     params = [Buffer(n, dtype, (count,)) for n in operands]
     loop = For("i", Const(0), Const(count), 1, (Store("z", (i,), value),), "vector")
