@@ -168,8 +168,8 @@ def tanh(s: Steps, x: Expr) -> Expr:
     lost = e - (sum_ - two)
     y = s.let(e / sum_)
     rest = Fma(-y, lost, Fma(-y, sum_, e))
-    rest = Select(e < s.number(1.5), rest, s.number(0.0))
-    return s.with_sign(Fma(rest, s.number(0.4), y), x)  # 1 / sum is about 0.4
+    near_two = Select(e < s.number(1.5), rest, s.number(0.0))
+    return s.with_sign(Fma(near_two, s.number(0.4), y), x)  # 1 / sum is about 0.4
 
 
 def _sinh(s: Steps, x: Expr) -> Expr:
