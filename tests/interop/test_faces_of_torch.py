@@ -296,3 +296,35 @@ def test_products_of_groups():
                 [a[g] @ b[:, s:e] for g, (s, e) in enumerate(zip(starts, ends))], 1
             )
         np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize(
+    "normalised",
+    [
+        lambda f, x: f.instance_norm(x),
+        lambda f, x: f.batch_norm(x, None, None, training=True),
+        lambda f, x: f.layer_norm(x, (3,)),
+        lambda f, x: f.group_norm(x, 2),
+        lambda f, x: f.rms_norm(x, (3,)),
+    ],
+    ids=["instance", "batch", "layer", "group", "rms"],
+)
+def test_a_norm_without_weights_may_be_followed_by_an_inplace_function(normalised):
+    gradients = []
+    for engine in (torch, thalweg):
+        x = engine.arange(24.0).reshape(2, 4, 3).sin().detach().requires_grad_()
+        y = normalised(engine.nn.functional, x)
+        (y.relu_() * engine.arange(24.0).reshape(2, 4, 3)).sum().backward()
+        gradients.append(x.grad.numpy())
+    np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", [torch, thalweg], ids=["torch", "thalweg"])
+def test_storages_tell_which_tensors_share_memory(engine):
+    x = engine.arange(6.0)
+    assert x.untyped_storage().data_ptr() == x[2:].view(2, 2).untyped_storage().data_ptr()
+    assert x.untyped_storage().data_ptr() != x.clone().untyped_storage().data_ptr()
+    assert x.untyped_storage().nbytes() == 24 and x.is_same_size(engine.zeros(6))
+    assert x.new(2, 3).shape == (2, 3) and x.long().new([1, 2]).dtype is engine.int64
+    assert engine.zeros(3).apply_(lambda v: v + 2).tolist() == [2, 2, 2]
+    assert engine.ones(1).is_nonzero() and not x.is_conj() and x.resolve_conj() is x

@@ -90,7 +90,10 @@ def rms_scale(x: Value, dims: Dims, eps: float) -> Value:
 
 
 def affine(y: Value, weight: Value | None, bias: Value | None, dims: Dims) -> Value:
-    """``y * weight + bias``, whose dimensions are the dimensions ``dims`` of y."""
+    """``y * weight + bias``, whose dimensions are the dimensions ``dims`` of y. Never y itself, of
+    which gradients are made: a result may be changed in place without harm to them."""
+    if weight is None and bias is None:
+        return ops.reshape(y, shape=y.shape)  # type: ignore[no-any-return]
     shape = tuple(n if d in dims else 1 for d, n in enumerate(y.shape))
     if weight is not None:
         y = y * broadcast_to(to_shape(cast(weight, y.dtype), shape), y.shape)

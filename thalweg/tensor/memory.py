@@ -1,13 +1,22 @@
-"""Access by a tensor's memory: `as_strided`, which looks past the view to what it shows."""
+"""Access by a tensor's memory: what it is, and what of it other tensors show.
+
+Values have no memory until they are computed, and may move; a tensor's *storage* here is the
+tensor that it is a view of, so that tensors tell by it whether writes to one show in the other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ..core.errors import located
 from ..ops.function import FUNCTIONS
 from .attach import RECORDED
+from .creation import legacy_constructor
 from .forms import general
+from .methods import replace
 from .tensor import Tensor
 
 _strided = general(FUNCTIONS["as_strided"])
@@ -24,5 +33,74 @@ def as_strided(
     return _strided(whole, size, stride, start)
 
 
+class Storage:
+    """The memory of a tensor and of those that are views of it. Equal for tensors that share it."""
+
+    def __init__(self, owner: Tensor) -> None:
+        self._owner = owner
+
+    def data_ptr(self) -> int:
+        """A number that only tensors of the same memory have (not an address)."""
+        return id(self._owner)
+
+    def nbytes(self) -> int:
+        """Bytes of all its elements."""
+        return len(self) * self._owner.dtype.itemsize
+
+    def __len__(self) -> int:
+        return int(self._owner.numel())  # type: ignore[attr-defined]
+
+    size = __len__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Storage) and self._owner is other._owner
+
+    def __hash__(self) -> int:
+        return id(self._owner)
+
+    @property
+    def device(self) -> Any:
+        return self._owner.device
+
+
+def storage(self: Tensor) -> Storage:
+    """The memory that this tensor shows."""
+    extra = self._extra
+    return Storage(self if extra is None or extra.base is None else extra.base)
+
+
+def new(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """``new(2, 3)``: uninitialised; ``new([1, 2])``: data; in this tensor's dtype."""
+    return legacy_constructor(Tensor, *args, dtype_of_class=self.dtype, **kwargs)
+
+
+def is_same_size(self: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have one shape."""
+    return self.shape == other.shape
+
+
+def resize_as_(self: Any, the_template: Tensor, memory_format: Any = None) -> Any:
+    """`resize_` to the shape of another tensor."""
+    return self.resize_(the_template.shape)
+
+
+def apply_(self: Any, function: Any) -> Any:
+    """Put ``function`` of each element, a Python number, in its place; slow. RuntimeError for
+    tensors that require gradients."""
+    if self.requires_grad:
+        raise located(RuntimeError("Can't call apply_() on Variable that requires grad."))
+    array = self._array()
+    values = [function(v) for v in array.reshape(-1).tolist()]
+    replace(self, Tensor._from_array(np.array(values, array.dtype).reshape(array.shape)))
+    return self
+
+
 RECORDED["as_strided"] = as_strided
-Tensor.as_strided = as_strided  # type: ignore[attr-defined]
+for _name, _method in {
+    "as_strided": as_strided, "storage": storage, "untyped_storage": storage, "new": new,
+    "is_same_size": is_same_size, "resize_as_": resize_as_, "apply_": apply_,
+    "is_conj": lambda self: False, "is_neg": lambda self: False,
+    "resolve_conj": lambda self: self, "resolve_neg": lambda self: self,
+    "is_nonzero": lambda self: bool(self), "is_set_to": lambda self, tensor: storage(self) == storage(tensor),
+}.items():  # fmt: skip
+    setattr(Tensor, _name, _method)
