@@ -101,6 +101,7 @@ for _name, _method in {
     "is_same_size": is_same_size, "resize_as_": resize_as_, "apply_": apply_,
     "is_conj": lambda self: False, "is_neg": lambda self: False,
     "resolve_conj": lambda self: self, "resolve_neg": lambda self: self,
-    "is_nonzero": lambda self: bool(self), "is_set_to": lambda self, tensor: storage(self) == storage(tensor),
+    "is_nonzero": lambda self: bool(self),
+    "is_set_to": lambda self, tensor: storage(self) == storage(tensor),
 }.items():  # fmt: skip
     setattr(Tensor, _name, _method)
