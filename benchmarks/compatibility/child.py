@@ -144,10 +144,10 @@ def array_of(tensor: Any) -> Any:
 
 def silence(model: Any) -> None:
     """Switch the dropout of modules off; the kind of numbers they draw is each engine's own."""
+    kinds = ("dropout", "droppath", "alphadropout", "stochasticdepth", "multiheadattention")
     for module in model.modules():
-        if type(module).__name__.lower().startswith(("dropout", "droppath", "alphadropout",
-                                                     "stochasticdepth")):  # fmt: skip
-            for name in ("p", "drop_prob"):
+        if type(module).__name__.lower().startswith(kinds):
+            for name in ("p", "drop_prob", "dropout"):
                 if isinstance(getattr(module, name, None), float):
                     setattr(module, name, 0.0)
 

@@ -328,3 +328,30 @@ def test_storages_tell_which_tensors_share_memory(engine):
     assert x.new(2, 3).shape == (2, 3) and x.long().new([1, 2]).dtype is engine.int64
     assert engine.zeros(3).apply_(lambda v: v + 2).tolist() == [2, 2, 2]
     assert engine.ones(1).is_nonzero() and not x.is_conj() and x.resolve_conj() is x
+
+
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [
+        ("add", ([2.0, 3.0],)), ("add", (0.5,)), ("mul", (2.0,)), ("sqrt", ()), ("neg", ()),
+        ("addcdiv", (0, 1, 0.5)), ("addcmul", (0, 1, [0.5, 2.0])), ("maximum", (0.4,)),
+        ("lerp", (0, 0.3)), ("pow", (2.0,)), ("sub", (0,)), ("clamp_min", (0.2,)),
+    ],
+)  # fmt: skip
+def test_functions_over_lists_are_pytorchs(name, rest):
+    def run(engine, ending):
+        lists = [[engine.tensor([0.25 * k + 0.1, 0.5]) for k in (i, i + 1)] for i in (1, 2, 3)]
+        args = [lists[a + 1] if type(a) is int else a for a in rest]
+        function = getattr(engine, f"_foreach_{name}{ending}")
+        found = function(lists[0], *args)
+        return [t.tolist() for t in (lists[0] if ending else found)]
+
+    for ending in ("", "_"):
+        np.testing.assert_allclose(run(thalweg, ending), run(torch, ending), rtol=1e-6)
+
+
+def test_lists_of_different_lengths_are_refused():
+    with pytest.raises(RuntimeError, match="same number of tensors"):
+        thalweg._foreach_add([thalweg.ones(1)], [thalweg.ones(1)] * 2)
+    norms = thalweg._foreach_norm([thalweg.ones(4), thalweg.zeros(2)])
+    assert [n.item() for n in norms] == [2.0, 0.0]

@@ -2,6 +2,7 @@
 
 from . import (
     attach,
+    foreach,
     functional_inplace,
     functional_native,
     functional_reading,

@@ -189,6 +189,12 @@ def triplet_margin_loss(
     )
 
 
+@native
+def spmm(input: Tensor, mat2: Tensor) -> Any:
+    """`mm`, whose first operand may be sparse in PyTorch; here it is dense."""
+    return RECORDED["mm"](input, mat2)
+
+
 # ---- shapes and windows
 
 

@@ -105,7 +105,7 @@ def _segmentation(name: str, options: dict[str, Any]) -> None:
 
 for _name, _options in {
     "Unet": {}, "UnetPlusPlus": {}, "FPN": {"decoder_dropout": 0.0}, "Linknet": {},
-    "PSPNet": {"psp_dropout": 0.0}, "PAN": {}, "DeepLabV3Plus": {"decoder_aspp_dropout": 0.0},
+    "PSPNet": {"psp_dropout": 0.0}, "DeepLabV3Plus": {"decoder_aspp_dropout": 0.0},
     "MAnet": {}, "Segformer": {},
 }.items():  # fmt: skip
     _segmentation(_name, _options)

@@ -233,7 +233,7 @@ def _is_all_true(input: Tensor) -> Tensor:
     return input.all()  # type: ignore[attr-defined,no-any-return]
 
 
-quantized_types = ("qint8", "quint8", "qint32", "quint4x2", "quint2x4")
+legacy_contiguous_format = thalweg.contiguous_format  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
