@@ -99,11 +99,22 @@ def show_info(options: argparse.Namespace) -> int:
         ("memory", memory()),
         ("threads", str(thalweg.get_num_threads())),
     ]
+    rows.append(("roofline", best_case()))
     for name, value in rows:
         print(f"{name:12} {value}")
     print("\nflags (set THALWEG_<NAME> in the environment)")
     print(flags.describe())
     return 0
+
+
+def best_case() -> str:
+    """What one thread can do at best, measured once per machine."""
+    from thalweg.profiler.machine import roofline
+
+    try:
+        return str(roofline())
+    except RuntimeError as error:
+        return f"unknown: {error}"
 
 
 def show_ops(options: argparse.Namespace) -> int:

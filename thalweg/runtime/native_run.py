@@ -15,7 +15,7 @@ from .buffer import Buffer
 from .loader import Library
 from .memory import Array, Memory, address_of, allocate, array_at
 from .native_program import ARENA, FIRST_INPUT, Check, HostStep, NativeProgram, Segment, View
-from .program import KernelError, executed
+from .program import KernelError, executed, observed
 from .threads import Pool
 
 # Called with (program, segment, nanoseconds of each of its records), while somebody profiles.
@@ -150,7 +150,8 @@ class LoadedProgram:
 
         try:
             with np.errstate(all="ignore"):
-                results = step.kernel([array(view) for view in step.reads], step.attrs)
+                arrays = [array(view) for view in step.reads]
+                results = observed(step.kernel, step.name, arrays, step.attrs)
         except Exception as error:
             raise KernelError(step.name, error, step.location) from error
         for view, result in zip(step.writes, results):
