@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall
+from ..ir.loops import Load, Store, expressions, walk, walk_expr
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Val
 from .gemm_finish import Finish
@@ -24,6 +26,8 @@ class Driver(Operands):
         super().__init__(call, problem, plan, numbers)
         self.finish = Finish(call, problem, numbers, target, self.columns)
         self.direct = self.finish.direct if plan.splits == 1 else -1
+        at_hand = self.b.how == "shared" or (self.b.how == "local" and self.b.whole_rows)
+        self.row_by_row = at_hand and self.blocks == 1 and _moved(call) >= 4
 
     # --- the whole ------------------------------------------------------------------------------
 
@@ -148,29 +152,44 @@ class Driver(Operands):
                 one(block)
 
     def _columns(self, f: Function, s: _State) -> None:
-        """Column by column of tiles: its panel of B stays in the first-level cache."""
-        side, register, width = self.b, self.numbers.register, self.b.width
+        """The tiles of a block. Column by column: a panel of B stays in the first-level cache.
+        Row by row where the epilogue moves more than the product: then its operands and results
+        are walked along their rows, as memory likes it."""
+        if self.row_by_row:
+
+            def along_row(tile: Int, short: bool) -> None:
+                def place(panel: Int, tail: bool) -> None:
+                    self._tile(f, s, tile, panel, short, tail, *self._panel(f, s, panel, tail))
+
+                self._each_panel(f, self.b, s.first_col, s.col_count, place)
+
+            self._each_panel(f, self.a, s.first_row, s.row_count, along_row)
+            return
 
         def column(panel: Int, tail: bool) -> None:
-            position = f.mul(f.add(s.first_col, panel), width)
-            source = f.gep(self.numbers.memory, s.where["b"], f.mul(position, side.step(side.axis)))
-            along: Int = self.columns
-            if side.how == "shared":
-                b = f.gep(register, s.where["b"], f.mul(f.add(s.first_col, panel), side.stride))
-            elif side.how == "direct" and not tail:
-                b, along = source, self.problem.inner.b
-            elif side.how == "local" and side.whole_rows:
-                b = f.gep(register, self.local["b"], f.mul(panel, side.stride))
-            else:
-                b = self.local["b"]
-                self.packs["b", tail].call(f, source, b, s.depth, 1)
+            b, along = self._panel(f, s, panel, tail)
 
             def row(tile: Int, short: bool) -> None:
                 self._tile(f, s, tile, panel, short, tail, b, along)
 
             self._each_panel(f, self.a, s.first_row, s.row_count, row)
 
-        self._each_panel(f, side, s.first_col, s.col_count, column)
+        self._each_panel(f, self.b, s.first_col, s.col_count, column)
+
+    def _panel(self, f: Function, s: _State, panel: Int, tail: bool) -> tuple[Val, Int]:
+        """A panel of B and the distance of its rows; packed here if it is packed one by one."""
+        side, register = self.b, self.numbers.register
+        if side.how == "shared":
+            at = f.mul(f.add(s.first_col, panel), side.stride)
+            return f.gep(register, s.where["b"], at), self.columns
+        if side.how == "local" and side.whole_rows:
+            return f.gep(register, self.local["b"], f.mul(panel, side.stride)), self.columns
+        position = f.mul(f.add(s.first_col, panel), side.width)
+        source = f.gep(self.numbers.memory, s.where["b"], f.mul(position, side.step(side.axis)))
+        if side.how == "direct" and not tail:
+            return source, self.problem.inner.b
+        self.packs["b", tail].call(f, source, self.local["b"], s.depth, 1)
+        return self.local["b"], self.columns
 
     def _tile(
         self, f: Function, s: _State, row_tile: Int, col_tile: Int, short: bool, tail: bool,
@@ -262,6 +281,18 @@ class Driver(Operands):
                 self.finish.invoke(f, name, f.param("args"), whole, rows, outer, row, col)
 
             self._either_panel(f, self.b, col_tile, finish)
+
+
+def _moved(call: AnchorCall) -> int:
+    """How many buffers as large as the product's result the epilogue reads or writes."""
+    names = {
+        part.buffer
+        for stmt in walk(call.epilogue.body)
+        for part in (stmt, *(e for x in expressions(stmt) for e in walk_expr(x)))
+        if isinstance(part, Load | Store)
+    }
+    size = math.prod(call.shape)
+    return sum(p.name in names and p.size >= size for p in call.params)
 
 
 @dataclass(frozen=True, slots=True)
