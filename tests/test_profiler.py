@@ -1,4 +1,4 @@
-"""The profiler: what runs is seen under its name, with times, work and a trace that viewers read."""
+"""The profiler: what runs is seen, with times, work and a trace that viewers read."""
 
 import json
 
