@@ -12,7 +12,7 @@ import numpy as np
 from ..core.dtypes import int64
 from ..core.errors import ShapeError
 from ..ir.node import Value
-from .arithmetic import cast, constant
+from .arithmetic import cast
 from .function import FUNCTIONS, Call, function
 from .link import ops
 from .named import public
@@ -125,31 +125,6 @@ def _overwritten(op: str, input: Value, src: Value, show: Callable[[Value], Valu
 # ---- strides
 
 
-def _strided_positions(
-    op: str, input: Value, size: Sequence[int], stride: Sequence[int], storage_offset: int | None
-) -> Value:
-    """Where in the row-major elements of ``input`` those of the strided form stand."""
-    offset = storage_offset or 0
-    if len(size) != len(stride):
-        raise ShapeError(f"{op}: mismatch in length of strides and shape")
-    if min(stride, default=0) < 0 or min(size, default=0) < 0 or offset < 0:
-        raise ShapeError(
-            f"{op}: Negative sizes, strides and offsets are not supported, got size {list(size)}, "
-            f"strides {list(stride)}, offset {offset}"
-        )
-    shape = tuple(size)
-    last = offset + sum((n - 1) * s for n, s in zip(shape, stride))
-    if 0 not in shape and last >= input.type.numel:
-        raise ShapeError(
-            f"{op}: setStorage: sizes {list(size)}, strides {list(stride)}, storage offset "
-            f"{offset} are out of bounds for storage of {input.type.numel} elements"
-        )
-    at = constant(offset, int64, shape)
-    for dim, step in enumerate(stride):
-        at = at + ops.iota(shape=shape, dim=dim, dtype=int64) * step
-    return at
-
-
 def _strided_calls() -> Iterator[Call]:
     yield Call((_example(3, 3), (2, 2), (1, 2)))
     yield Call((_example(3, 3), (2, 2), (1, 1), 3))
@@ -161,9 +136,8 @@ def _strided_calls() -> Iterator[Call]:
 def as_strided_copy(
     input: Value, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Value:
-    """Elements ``storage_offset + sum(i * stride)`` of the row-major elements of ``input``."""
-    at = _strided_positions("as_strided_copy", input, size, stride, storage_offset)
-    return ops.take(to_shape(input, (input.type.numel,)), at, batch=0)  # type: ignore[no-any-return]
+    """The same as `as_strided`, which is a copy here too."""
+    return public.as_strided(input, size, stride, storage_offset)  # type: ignore[no-any-return]
 
 
 def _strided_scatter_calls() -> Iterator[Call]:
@@ -177,7 +151,7 @@ def as_strided_scatter(
     storage_offset: int | None = None,
 ) -> Value:  # fmt: skip
     """``input`` with ``src`` in the place of its elements `as_strided_copy` takes."""
-    op = "as_strided_scatter"
     return _overwritten(
-        op, input, src, lambda x: _strided_positions(op, x, size, stride, storage_offset)
-    )
+        "as_strided_scatter", input, src,
+        lambda x: public.as_strided(x, size, stride, storage_offset),
+    )  # fmt: skip

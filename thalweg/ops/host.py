@@ -5,7 +5,7 @@ The tensor layer computes what was recorded, calls these, and records on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -182,6 +182,92 @@ def histc(input: Array, bins: int = 100, min: float = 0, max: float = 0) -> Arra
     if not (np.isfinite(low) and np.isfinite(high)) or low > high:
         raise ShapeError(f"torch.histc: range of [{low}, {high}] is not finite or not increasing")
     return np.histogram(input, bins, (low, high))[0].astype(input.dtype)
+
+
+def _histogram_calls() -> Iterator[Call]:
+    x = np.array([1.0, 2.0, 1.0, 4.0, 2.5])
+    yield Call((x, 4), grad=False)
+    yield Call((x, 3), {"range": (1.0, 3.0), "density": True}, grad=False)
+    yield Call((x, np.array([0.0, 1.5, 5.0])), {"weight": x}, grad=False)
+
+
+def _histogram(
+    op: str, rows: Array, bins: Any, range: Any, weight: Array | None, density: bool
+) -> tuple[Array, list[Array]]:
+    """Counts of the rows (n, d) by ``bins``, and the edges of each dimension."""
+    if rows.dtype not in (np.float32, np.float64):
+        raise DTypeError(f'"{op}" not implemented for {rows.dtype}: expected float32 or float64')
+    pairs = None if range is None else list(zip(range[::2], range[1::2]))
+    if pairs is not None and any(not low <= high for low, high in pairs):
+        raise ShapeError(f"torch.{op}: min should not exceed max, got range {list(range)}")
+    if pairs is None and not rows.size and not isinstance(bins[0], np.ndarray):
+        pairs = [(0.0, 1.0)] * rows.shape[1]
+    weights = None if weight is None else weight.reshape(-1)
+    if weights is not None and weights.shape[0] != rows.shape[0]:
+        raise ShapeError(
+            f"torch.{op}: expected one weight for each of {rows.shape[0]} values, got "
+            f"{weights.shape[0]}"
+        )
+    counts, edges = np.histogramdd(rows, bins, pairs, density, weights)
+    return counts.astype(rows.dtype), [e.astype(rows.dtype) for e in edges]
+
+
+@function("histogram", method=True, host=True, calls=_histogram_calls)
+def histogram(
+    input: Array, bins: Any = 100, *, range: Sequence[float] | None = None,
+    weight: Array | None = None, density: bool = False,
+) -> Any:  # fmt: skip
+    """(hist, bin_edges): how many elements, or how much ``weight``, fall in each of ``bins`` equal
+    intervals of ``range`` (default: of the data), or between the numbers of a tensor ``bins``."""
+    rows = input.reshape(-1, 1)
+    counts, edges = _histogram("histogram", rows, [bins], range, weight, density)
+    return counts, edges[0]
+
+
+def _histogramdd_calls() -> Iterator[Call]:
+    x = np.random.default_rng(3).uniform(size=(9, 2))
+    yield Call((x, [2, 3]), grad=False)
+    yield Call((x, [2, 3]), {"range": [0.0, 1.0, 0.0, 2.0], "density": True}, grad=False)
+
+
+_histogramdd_calls.no_twin = "results nest differently"  # type: ignore[attr-defined]
+
+
+@function("histogramdd", host=True, out=False, calls=_histogramdd_calls)
+def histogramdd(
+    input: Array, bins: Any, *, range: Sequence[float] | None = None,
+    weight: Array | None = None, density: bool = False,
+) -> Any:  # fmt: skip
+    """(hist, bin_edges) of the vectors in the last dimension of ``input``; see `histogram`."""
+    if input.ndim < 2:
+        raise ShapeError(
+            f"torch.histogramdd: input must have at least 2 dimensions, got {input.ndim}"
+        )
+    rows = input.reshape(-1, input.shape[-1])
+    given = [bins] * rows.shape[1] if isinstance(bins, int) else list(bins)
+    if len(given) != rows.shape[1]:
+        raise ShapeError(
+            f"torch.histogramdd: expected {rows.shape[1]} sequences of bin edges for a "
+            f"{rows.shape[1]}-dimensional histogram but got {len(given)}"
+        )
+    counts, edges = _histogram("histogramdd", rows, given, range, weight, density)
+    return counts, tuple(edges)
+
+
+def _static_calls() -> Iterator[Call]:
+    yield Call((_MATRIX,), {"size": 2}, grad=False)
+    yield Call((_MATRIX,), {"size": 5, "fill_value": 7}, grad=False)
+
+
+@function("nonzero_static", method=True, host=True, calls=_static_calls)
+def nonzero_static(input: Array, *, size: int, fill_value: int = -1) -> Array:
+    """[size, ndim] int64: as `nonzero`, cut or filled up to ``size`` rows."""
+    if size < 0:
+        raise ShapeError(f"nonzero_static: 'size' must be an non-negative integer, got {size}")
+    found = np.argwhere(input)[:size]
+    result = np.full((size, input.ndim), fill_value, np.int64)
+    result[: len(found)] = found
+    return result
 
 
 def largest_class(classes: Array) -> int:

@@ -254,5 +254,6 @@ def sum_to_size(input: Value, *size: Any) -> Value:
             f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}."
         )
     dims = tuple(d for d, (a, n) in enumerate(zip(aligned, input.shape)) if a == 1 and n != 1)
-    summed = ops.reduce_sum(input, dims=dims) if dims else input
-    return to_shape(summed, shape)
+    if not shape:
+        return public.sum(input)  # type: ignore[no-any-return]
+    return to_shape(public.sum(input, dims) if dims else input, shape)

@@ -40,6 +40,8 @@ def wrap_host(value: Any) -> Any:
         return Tensor._from_array(value)
     if isinstance(value, np.generic):
         return Tensor._from_array(np.asarray(value))
+    if isinstance(value, tuple):
+        return tuple(map(wrap_host, value))
     return value
 
 

@@ -15,6 +15,9 @@ _FIELDS = {
     "linalg.slogdet": "sign logabsdet", "linalg.eig": "eigenvalues eigenvectors",
     "linalg.lu": "P L U", "linalg.lu_factor": "LU pivots", "linalg.cholesky_ex": "L info",
     "linalg.inv_ex": "inverse info", "linalg.solve_ex": "result info", "svd": "U S V",
+    "histogram": "hist bin_edges", "histogramdd": "hist bin_edges", "geqrf": "a tau",
+    "linalg.lu_factor_ex": "LU pivots info", "lu_unpack": "P L U",
+    "triangular_solve": "solution cloned_coefficient",
     "qr": "Q R", "linalg.lstsq": "solution residuals rank singular_values",
 }  # fmt: skip
 
