@@ -95,6 +95,11 @@ def same_draws(torch: Any) -> Iterator[None]:
 
         return draw
 
+    def integers(*args: Any, **kwargs: Any) -> Any:
+        low, high = (0, args[0]) if isinstance(args[1], (tuple, list)) else args[:2]
+        size = kwargs.get("size", args[-1])
+        return torch.from_numpy(generator.integers(low, high, tuple(size)))
+
     def kept(input: Any, *args: Any, **kwargs: Any) -> Any:
         return input
 
@@ -110,6 +115,7 @@ def same_draws(torch: Any) -> Iterator[None]:
         (torch, "randn_like", drawn("standard_normal", True)),
         (torch, "rand_like", drawn("random", True)),
         (functional, "scaled_dot_product_attention", attention),
+        (torch, "randint", integers),
         (torch, "randperm", lambda n, **k: torch.from_numpy(generator.permutation(n))),
     ]  # fmt: skip
     changes += [(functional, name, kept) for name in

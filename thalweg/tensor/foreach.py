@@ -40,9 +40,14 @@ def _single(op: str, row: list[Any], kwargs: dict[str, Any], inplace: bool) -> A
     keyword = _BY_NAME.get(op)
     if keyword is not None and len(row) > 3:
         kwargs = {**kwargs, keyword: row.pop()}
-    return (
-        getattr(row[0], op + "_")(*row[1:], **kwargs) if inplace else RECORDED[op](*row, **kwargs)
-    )
+    if op in _WITH_NUMBERS and not isinstance(row[1], Tensor):
+        op = _WITH_NUMBERS[op]
+    if not inplace:
+        return RECORDED[op](*row, **kwargs)
+    method = getattr(row[0], op + "_", None)
+    if method is None:
+        return row[0].copy_(RECORDED[op](*row, **kwargs))
+    return method(*row[1:], **kwargs)
 
 
 def _foreach(op: str, inplace: bool) -> Callable[..., Any]:

@@ -195,21 +195,13 @@ _vit("CCT", "cct", "CCT",
 _vit("CvT", "cvt", "CvT", {"num_classes": 5, "s1_emb_dim": 16, "s2_emb_dim": 16, "s3_emb_dim": 32,
                            "s2_depth": 1, "s3_depth": 1}, (2, 3, 32, 32))  # fmt: skip
 _vit("CrossFormer", "crossformer", "CrossFormer",
-     {"num_classes": 5, "dim": (8, 16, 16, 32), "depth": (1, 1, 1, 1),
+     {"num_classes": 5, "dim": (32, 32, 64, 64), "depth": (1, 1, 1, 1),
       "global_window_size": (2, 2, 1, 1), "local_window_size": 2}, (2, 3, 64, 64))  # fmt: skip
 _vit("NesT", "nest", "NesT", {"image_size": 32, "patch_size": 4, "dim": 16, "heads": 2,
                               "num_hierarchies": 2, "block_repeats": (1, 1), "num_classes": 5},
      (2, 3, 32, 32))  # fmt: skip
 _vit("XCiT", "xcit", "XCiT", {**_IMAGE, "cls_depth": 1, "local_patch_kernel_size": 3},
      (2, 3, 32, 32))  # fmt: skip
-_vit("MobileViT", "mobile_vit", "MobileViT",
-     {"image_size": (32, 32), "dims": [16, 24, 32], "channels": [8, 8, 16, 16, 16, 16, 24, 24, 32,
-                                                                 32, 48], "num_classes": 5},
-     (2, 3, 32, 32))  # fmt: skip
-_vit("ViViT", "vivit", "ViT",
-     {"image_size": 16, "frames": 4, "image_patch_size": 8, "frame_patch_size": 2,
-      "num_classes": 5, "dim": 16, "spatial_depth": 1, "temporal_depth": 1, "heads": 2,
-      "mlp_dim": 32}, (2, 3, 4, 16, 16), "video")  # fmt: skip
 _vit("SimpleViT with FFT", "simple_vit_with_fft", "SimpleViT", {**_IMAGE, "freq_patch_size": 8},
      (2, 3, 32, 32))  # fmt: skip
 
