@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,8 @@ def page(
     """The whole page as text."""
     agreed = [e for e in entries if not results[e.name]["failures"]]
     failed = [e for e in entries if results[e.name]["failures"]]
-    lines = [HEAD, f"{len(agreed)} of {len(entries)} models agree.\n"]
+    backend = os.environ.get("THALWEG_BACKEND", "auto")
+    lines = [HEAD, f"{len(agreed)} of {len(entries)} models agree (backend: {backend}).\n"]
     lines += ["| model | kind | source | worst error: forward | gradients | after 3 steps | s |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for e in sorted(agreed, key=lambda e: (e.kind, e.name)):

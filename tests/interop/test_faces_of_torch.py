@@ -268,7 +268,7 @@ def test_sizes_by_name_and_sizes_in_tensors(engine):
     assert engine.randn(size=[2]).shape == (2,) and x.new_zeros(size=(3,)).shape == (3,)
     assert x.view(size=(two, 3)).shape == (2, 3)
     shown = x.view(2, 3).t()
-    assert shown.as_strided((2, 2), shown.stride(), 1).tolist() == [[1, 4], [2, 5]]
+    assert shown.as_strided((two, 2), shown.stride(), 1).tolist() == [[1, 4], [2, 5]]
 
 
 def test_products_of_groups():

@@ -274,3 +274,12 @@ def test_global_hooks_see_every_module_and_go_away() -> None:
     net(thalweg.ones((1, 2)))
     assert len(log) == 9
     assert not nn.Module._hooked
+
+
+def test_the_older_name_of_backward_hooks():
+    seen = []
+    layer = thalweg.nn.Linear(2, 3)
+    layer.register_backward_hook(lambda module, given, got: seen.append((given, got)))
+    layer(thalweg.ones(1, 2, requires_grad=True)).sum().backward()
+    ((given, got),) = seen
+    assert given[0].shape == (1, 2) and got[0].tolist() == [[1, 1, 1]]

@@ -149,6 +149,11 @@ class HookMixin:
         """
         return self._add_hook(self._backward_hooks, hook, prepend)
 
+    def register_backward_hook(self, hook: Hook) -> RemovableHandle:
+        """`register_full_backward_hook` under its older name; PyTorch's older form gives the
+        gradients of the last operation's inputs in place of the module's."""
+        return self.register_full_backward_hook(hook)
+
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         own = self.__dict__
         pre = _snapshot(_global_pre, own.get("_forward_pre_hooks"))

@@ -7,6 +7,7 @@ tensor that it is a view of, so that tensors tell by it whether writes to one sh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ def as_strided(
     extra = input._extra
     whole = input if extra is None or extra.base is None else extra.base
     start = input._meta.offset if storage_offset is None else storage_offset
-    return _strided(whole, size, stride, start)
+    plain = ([index(n) for n in numbers] for numbers in (size, stride))
+    return _strided(whole, *plain, start)
 
 
 class Storage:
