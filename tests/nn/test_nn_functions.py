@@ -98,7 +98,8 @@ def test_initialisation_draws_the_numbers_that_recording_draws() -> None:
     ]
     found = [before, layer.weight, layer.bias, between, table.weight]
     for one, other in zip(found, recorded):
-        np.testing.assert_array_equal(one.detach().numpy(), other.numpy())
+        # The same draws; native code may round a product and a sum at once.
+        np.testing.assert_allclose(one.detach().numpy(), other.numpy(), rtol=2e-6, atol=2e-7)
 
 
 def test_a_recorded_path_draws_anew_beside_initialisation() -> None:

@@ -231,3 +231,10 @@ def test_default_dtype() -> None:
             t.set_default_dtype(t.float32)
 
     succeed(body)
+
+
+def test_sizes_by_keyword() -> None:
+    import thalweg
+
+    for make in (thalweg.zeros, thalweg.ones, thalweg.empty):
+        assert make(size=(2, 3)).shape == (2, 3)

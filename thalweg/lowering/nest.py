@@ -81,7 +81,7 @@ def turned(plan: LoopPlan, body: Graph) -> LoopPlan:
     columns_inside = max(outer) < min(plan.inner)
     lanes = sorted(plan.inner) if columns_inside else outer
     columns = math.prod(domain[d] for d in lanes)
-    many = math.prod(domain) // columns >= 64 and columns <= MOST_COLUMNS
+    many = math.prod(domain) >= 64 * columns and columns <= MOST_COLUMNS
     if kinds == {COLUMN} and columns_inside and not many:
         return plan_loops(body, domain, outer)
     early = any(v not in plan.kinds and plan.depth[v] for v in body.outputs)

@@ -39,7 +39,6 @@ def _sizes() -> Iterator[Call]:
     yield Call((0, 2), {"dtype": int64})
     yield Call(((),))
     yield Call((2,), {"dtype": bool_})
-    yield Call((), {"size": (2, 3)})
     yield Call((-1,), error=(RuntimeError, "negative dimension"))
     yield Call((2.5,), error=(TypeError, ""))
 

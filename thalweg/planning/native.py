@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..codegen.templates import instantiate
 from ..core import flags
 from ..ir import loops
 from ..ir.anchor import AnchorCall
-from ..ir.graph import Graph
+from ..ir.graph import Graph, substitute
 from ..ir.node import Node, Value, attrs_key
 from ..ir.text import print_graph
 from ..lowering.lower import lower_node
@@ -75,8 +75,31 @@ def _package() -> str:
 
 def plan_native(graph: Graph, run_graph: RunGraph) -> NativeProgram:
     """The program of an optimised graph, as plain data."""
-    tools = Tools(kernel_of, _compile, fuse, schedule, run_graph, parts)
-    return plan_program(fuse(graph), tools)
+    tools = Tools(kernel_of, _compile, _fuse, schedule, run_graph, parts)
+    return plan_program(_fuse(graph), tools)
+
+
+def _fuse(graph: Graph) -> Graph:
+    """The graph in groups. A group for which no kernel can be made is taken apart again: its ops
+    are computed one by one."""
+
+    def rebuild(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
+        if _is_group(node) and not _has_kernel(node):
+            body: Graph = node.attrs["body"]
+            return body.apply(inputs)
+        return node.outputs if inputs == node.inputs else node.with_inputs(inputs).outputs
+
+    fused = fuse(graph)
+    return Graph(fused.inputs, substitute(fused.outputs, {}, rebuild))
+
+
+def _has_kernel(node: Node) -> bool:
+    try:
+        return isinstance(kernel_of(node, quiet=True), NativeKernel)
+    except Exception as error:
+        if "fuse" in flags.log.split(","):
+            print(f"# taken apart: {node!r}: {type(error).__name__}: {error}", file=sys.stderr)
+        return False
 
 
 def parts(node: Node) -> list[Part]:
@@ -98,8 +121,9 @@ def _is_group(node: Node) -> bool:
     return node.op is PRIMITIVES["fused"]
 
 
-def kernel_of(node: Node) -> NativeKernel | str:
-    """The kernel of a node, or why it runs on the host. Equal nodes have one kernel."""
+def kernel_of(node: Node, quiet: bool = False) -> NativeKernel | str:
+    """The kernel of a node, or why it runs on the host. Equal nodes have one kernel. A kernel that
+    cannot be made is an error if ``quiet``; else it is warned of, and the node runs on the host."""
     key = (
         flags.winograd,
         node.op.name,
@@ -112,7 +136,7 @@ def kernel_of(node: Node) -> NativeKernel | str:
         if found is not None:
             _kernels.move_to_end(key)
             return found
-    made = _lower(node)
+    made = _native(node) if quiet else _lower(node)
     with _lock:
         _kernels[key] = made
         if len(_kernels) > _KEPT:
