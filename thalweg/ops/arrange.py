@@ -366,6 +366,8 @@ def _pad_calls() -> Iterator[Call]:
     yield Call((x, (-1, 2)))
     for mode in ("reflect", "replicate", "circular"):
         yield Call((x, (1, 2)), {"mode": mode})
+        yield Call((x, (1, 2), mode, 0.0))
+        yield Call((x, (1, 2), mode, 1.0), error=(RuntimeError, "doesn't take in value"))
         yield Call((_example(1, 2, 4, 4), (1, 0, 2, 3)), {"mode": mode})
     yield Call((np.arange(6).reshape(2, 3), (1, 1)), grad=False)
     yield Call((x, (1, 2, 3)), error=(RuntimeError, "must be divisible by 2"))
@@ -393,7 +395,7 @@ def pad(
         return padded(input, widths, 0 if value is None else value)
     if mode not in _EDGES:
         raise ShapeError(f"Unrecognised padding mode {mode}")
-    if value is not None:
+    if value:
         raise ShapeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     for dim, (low, high) in enumerate(widths):
         if low or high:
