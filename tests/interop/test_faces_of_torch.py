@@ -350,3 +350,13 @@ def test_lists_of_different_lengths_are_refused():
         thalweg._foreach_add([thalweg.ones(1)], [thalweg.ones(1)] * 2)
     norms = thalweg._foreach_norm([thalweg.ones(4), thalweg.zeros(2)])
     assert [n.item() for n in norms] == [2.0, 0.0]
+
+
+def test_sparse_is_dense_here():
+    for engine in (torch, thalweg):
+        links = engine.eye(3)[[1, 0, 2]]
+        assert engine.spmm(links.to_sparse(), engine.arange(6.0).reshape(3, 2)).tolist() == [
+            [2, 3], [0, 1], [4, 5],
+        ]  # fmt: skip
+        assert links.to_sparse().to_dense().tolist() == links.tolist()
+    assert not links.to_sparse().is_sparse

@@ -97,13 +97,18 @@ def apply_(self: Any, function: Any) -> Any:
     return self
 
 
+def dense(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """This tensor: which elements of a matrix are stored changes no result, and all are here."""
+    return self
+
+
 RECORDED["as_strided"] = as_strided
 for _name, _method in {
     "as_strided": as_strided, "storage": storage, "untyped_storage": storage, "new": new,
     "is_same_size": is_same_size, "resize_as_": resize_as_, "apply_": apply_,
     "is_conj": lambda self: False, "is_neg": lambda self: False,
     "resolve_conj": lambda self: self, "resolve_neg": lambda self: self,
-    "is_nonzero": lambda self: bool(self),
+    "is_nonzero": lambda self: bool(self), "to_sparse": dense, "to_dense": dense,
     "is_set_to": lambda self, tensor: storage(self) == storage(tensor),
 }.items():  # fmt: skip
     setattr(Tensor, _name, _method)
