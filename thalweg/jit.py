@@ -7,6 +7,7 @@ program has (saving to TorchScript, its graph) is refused by name.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, NoReturn, TypeVar
@@ -91,7 +92,7 @@ def isinstance(obj: Any, target_type: Any) -> bool:
     return _isinstance(obj, target_type)
 
 
-_isinstance = __builtins__["isinstance"] if type(__builtins__) is dict else __builtins__.isinstance
+_isinstance = builtins.isinstance
 
 
 class Attribute(Generic[_T]):

@@ -62,7 +62,8 @@ def test_the_real_torch_comes_back_undisturbed():
         assert inside.nn.functional.relu is thalweg.nn.functional.relu
     after = {name: m for name, m in sys.modules.items() if name.partition(".")[0] == "torch"}
     assert after == before and torch.nn.functional.relu is relu
-    assert importlib.metadata.version("torch").startswith(torch.__version__)
+    installed = importlib.metadata.version("torch")  # with or without the name of the build
+    assert installed.partition("+")[0] == torch.__version__.partition("+")[0]
 
 
 def test_packages_belong_to_the_torch_they_were_imported_with(tmp_path, monkeypatch):

@@ -81,7 +81,9 @@ def test_rule_of_composite_agrees_with_its_body(name):
     compared = 0
     if getattr(COMPOSITES[name], "surrogate", ""):
         return
-    for node, bound in nodes_with_own_rule().get(name, [])[:12]:
+    # Calls on plain operands first: what other functions compute may tie by construction.
+    nodes = sorted(nodes_with_own_rule().get(name, []), key=lambda n: len(topological(n[0].inputs)))
+    for node, bound in nodes[:12]:
         rng = np.random.default_rng(5)
         body = node.op.expand(node.inputs, node.attrs)
         wrt = [v for v in dict.fromkeys(node.inputs) if v.dtype.category in ("float", "complex")]

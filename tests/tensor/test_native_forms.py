@@ -246,8 +246,9 @@ def test_references_are_neither_lost_nor_kept():
     for _ in range(5):
         round()
     after, objects_after = counts()
-    assert [abs(a - b) < 50 for a, b in zip(before, after)] == [True] * len(before)
-    assert abs(objects_after - objects) < 50
+    # A reference lost or kept would count 500 times; what else lives in the process moves a little.
+    assert [abs(a - b) < 400 for a, b in zip(before, after)] == [True] * len(before)
+    assert abs(objects_after - objects) < 400
 
 
 def test_every_object_of_a_hit_has_its_references():

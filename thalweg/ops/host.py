@@ -224,16 +224,7 @@ def histogram(
     return counts, edges[0]
 
 
-def _histogramdd_calls() -> Iterator[Call]:
-    x = np.random.default_rng(3).uniform(size=(9, 2))
-    yield Call((x, [2, 3]), grad=False)
-    yield Call((x, [2, 3]), {"range": [0.0, 1.0, 0.0, 2.0], "density": True}, grad=False)
-
-
-_histogramdd_calls.no_twin = "results nest differently"  # type: ignore[attr-defined]
-
-
-@function("histogramdd", host=True, out=False, calls=_histogramdd_calls)
+@function("histogramdd", host=True, out=False)
 def histogramdd(
     input: Array, bins: Any, *, range: Sequence[float] | None = None,
     weight: Array | None = None, density: bool = False,

@@ -142,15 +142,7 @@ def upsample_bilinear(
     return interpolate(input, size, scale_factor, "bilinear", True)  # type: ignore[no-any-return]
 
 
-def _softmax_calls() -> Iterator[Call]:
-    p = np.full((2, 4), 0.25)
-    yield Call((_example(2, 4), p, 1, np.float64), error=(TypeError, "input_dtype"))
-
-
-_softmax_calls.no_twin = "takes a dtype of its own"  # type: ignore[attr-defined]
-
-
-@function("_softmax_backward_data", out=False, calls=_softmax_calls)
+@function("_softmax_backward_data", out=False)
 def softmax_backward_data(grad_output: Value, output: Value, dim: int, input_dtype: DType) -> Value:
     """The gradient of softmax along ``dim`` from its result and that result's gradient."""
     if not isinstance(input_dtype, DType):

@@ -67,7 +67,7 @@ def _read_zip(file: BinaryIO, place: Placer) -> Any:
             raise Refused("it is a TorchScript program, which holds code: save a state_dict()")
         if f"{root}/data.pkl" not in names:
             raise Refused("it is a zip archive, but not one of PyTorch's: it has no data.pkl")
-        order = sys.byteorder
+        order: str = sys.byteorder
         if f"{root}/byteorder" in names:
             order = archive.read(f"{root}/byteorder").decode()
         made: dict[str, Storage] = {}

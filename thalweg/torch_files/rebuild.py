@@ -208,7 +208,8 @@ class NumpyArray(np.ndarray[Any, Any]):
         shape = _sizes(shape, "shape")
         if math.prod(shape) * dtype.dtype.itemsize != len(content):
             raise Refused(f"an array of shape {shape} has {len(content)} bytes")
-        super().__setstate__((1, shape, dtype.dtype, bool(fortran), content))
+        whole: Any = (1, shape, dtype.dtype, bool(fortran), content)
+        super().__setstate__(whole)
 
 
 def array(*arguments: Any) -> Any:

@@ -13,6 +13,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 
@@ -67,10 +68,12 @@ class _Meta(abc.ABCMeta):
 
 def _while_importing() -> bool:
     """Whether this is called, however deep, by the body of a module that is being imported."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         body = not frame.f_code.co_flags & inspect.CO_OPTIMIZED  # of a module or class
-        if body and frame.f_globals.get("__name__") != "__main__":
+        module = sys.modules.get(frame.f_globals.get("__name__", ""))
+        # Code that `exec` runs is a body too, but belongs to no module that is being made.
+        if body and getattr(getattr(module, "__spec__", None), "_initializing", False):
             return True
         frame = frame.f_back
     return False
