@@ -224,7 +224,13 @@ def histogram(
     return counts, edges[0]
 
 
-@function("histogramdd", host=True, out=False)
+def _histogramdd_calls() -> Iterator[Call]:
+    points = np.random.default_rng(3).uniform(-1, 1, (9, 2))
+    yield Call((points, [2, 3]), grad=False)
+    yield Call((points, [3, 2]), {"density": True}, grad=False)
+
+
+@function("histogramdd", host=True, out=False, calls=_histogramdd_calls)
 def histogramdd(
     input: Array, bins: Any, *, range: Sequence[float] | None = None,
     weight: Array | None = None, density: bool = False,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import DType
+from ..core.dtypes import DType, float32
 from ..core.errors import ArgumentError, ShapeError
 from ..ir.node import Value
 from .arithmetic import cast
@@ -142,7 +142,14 @@ def upsample_bilinear(
     return interpolate(input, size, scale_factor, "bilinear", True)  # type: ignore[no-any-return]
 
 
-@function("_softmax_backward_data", out=False)
+def _softmax_calls() -> Iterator[Call]:
+    p = np.full((2, 4), 0.25)
+    yield Call((_example(2, 4), p, 1), {"input_dtype": float32}, grad=False)
+    yield Call((_example(2, 4), p, 0), {"input_dtype": float32}, grad=False)
+    yield Call((_example(2, 4), p, 1, np.float64), error=(TypeError, "input_dtype"))
+
+
+@function("_softmax_backward_data", out=False, calls=_softmax_calls)
 def softmax_backward_data(grad_output: Value, output: Value, dim: int, input_dtype: DType) -> Value:
     """The gradient of softmax along ``dim`` from its result and that result's gradient."""
     if not isinstance(input_dtype, DType):
