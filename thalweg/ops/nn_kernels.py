@@ -151,9 +151,11 @@ def _softmax_calls() -> Iterator[Call]:
 
 @function("_softmax_backward_data", out=False, calls=_softmax_calls)
 def softmax_backward_data(grad_output: Value, output: Value, dim: int, input_dtype: DType) -> Value:
-    """The gradient of softmax along ``dim`` from its result and that result's gradient."""
+    """The gradient of softmax along ``dim`` from its result and that result's gradient, in
+    ``input_dtype`` if that is a half type, else in the gradient's own."""
     if not isinstance(input_dtype, DType):
         raise ArgumentError(f"input_dtype: expected a dtype, got {type(input_dtype).__name__}")
     both = grad_output * output
     found = both - output * public.sum(both, dim, True)
-    return cast(found, input_dtype)
+    half = input_dtype.is_floating_point and input_dtype.itemsize == 2
+    return cast(found, input_dtype) if half else found
