@@ -60,7 +60,7 @@ def first_steps(build: Callable[[Any], Any], lib: Any, settle: Callable[[], None
 
 def forget() -> None:
     """Let thalweg meet the next model as if for the first time in this process."""
-    from thalweg import compile as pipeline
+    from thalweg import pipeline
     from thalweg.tensor.flush import restart  # type: ignore[import-not-found]
     from thalweg.tensor.trace import trie  # type: ignore[import-not-found]
 

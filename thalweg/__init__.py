@@ -102,7 +102,7 @@ _SUBMODULES = {
 _LAZY = {
     "save": "serialization", "load": "serialization", "graph_text": "tensor.inspect",
     "cond": "tensor.control", "while_loop": "tensor.control",
-    "scan": "tensor.control", "vmap": "func",
+    "scan": "tensor.control", "vmap": "func", "compile": "compiler",
 }  # fmt: skip
 
 

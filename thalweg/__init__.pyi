@@ -59,6 +59,7 @@ from .tensor.rng import manual_seed as manual_seed
 from .tensor.rng import seed as seed
 from .tensor.rng import set_rng_state as set_rng_state
 from .tensor.size import Size as Size
+from .compiler import compile as compile
 from .tensor.control import cond as cond
 from .tensor.inspect import graph_text as graph_text
 from .serialization import load as load

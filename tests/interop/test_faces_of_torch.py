@@ -207,6 +207,22 @@ def test_compilers_leave_functions_and_modules_alone():
         compiler.compile(module, mode="default", options={})
 
 
+def test_compile_is_a_function_and_a_decorator():
+    @thalweg.compile(mode="max-autotune", fullgraph=True)
+    def doubled(x):
+        return x * 2
+
+    @thalweg.compile
+    def tripled(x):
+        return x * 3
+
+    assert doubled(thalweg.ones(2)).tolist() == [2, 2]
+    assert tripled(thalweg.ones(2)).tolist() == [3, 3]
+    model = thalweg.compile(thalweg.nn.Linear(2, 1), backend="eager")
+    model(thalweg.ones(1, 2)).sum().backward()
+    assert model.weight.grad.tolist() == [[1, 1]]
+
+
 def test_checkpointed_functions_have_the_same_gradients():
     from thalweg.utils.checkpoint import checkpoint, checkpoint_sequential
 

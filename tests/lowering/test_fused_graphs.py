@@ -6,7 +6,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lowered import compare, run_lowered
 
-from thalweg.compile import PASSES
 from thalweg.ir.graph import Graph
 from thalweg.ir.text import parse_graph, print_graph
 from thalweg.ir.verify import verify
@@ -15,6 +14,7 @@ from thalweg.ops.evaluate import run_graph
 from thalweg.ops.link import ops
 from thalweg.passes.autodiff import gradients
 from thalweg.passes.fuse import fuse
+from thalweg.pipeline import PASSES
 from thalweg.testing.random_graphs import KINDS, random_arrays, random_graph, seeded
 
 OPS = {**COMPOSITES, **PRIMITIVES}

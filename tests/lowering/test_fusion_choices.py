@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from lowered import agree, run_lowered, run_natively
 
-from thalweg.compile import optimise
 from thalweg.core import flags
 from thalweg.core.dtypes import bfloat16, float16, float32, int64
 from thalweg.ir.graph import Graph
@@ -15,6 +14,7 @@ from thalweg.ops.evaluate import run_graph
 from thalweg.ops.link import ops
 from thalweg.passes.autodiff import gradients
 from thalweg.passes.fuse import explain, fuse, traffic
+from thalweg.pipeline import optimise
 from thalweg.testing.random_graphs import seeded
 from thalweg.testing.random_typed import typed_arrays, typed_graph
 

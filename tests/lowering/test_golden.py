@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from lowered import compare, run_lowered
 
-from thalweg.compile import optimise
 from thalweg.core.dtypes import float32
 from thalweg.ir.anchor import AnchorCall
 from thalweg.ir.graph import Graph
@@ -23,6 +22,7 @@ from thalweg.ops.evaluate import run_graph
 from thalweg.ops.link import ops
 from thalweg.passes.autodiff import gradients
 from thalweg.passes.fuse import fuse
+from thalweg.pipeline import optimise
 
 GOLDEN = Path(__file__).parent / "golden"
 

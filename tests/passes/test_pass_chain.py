@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from thalweg.compile import PASSES
 from thalweg.core.dtypes import bfloat16, bool_, float16, float32, float64, int8, int32, uint8
 from thalweg.ir.graph import Graph
 from thalweg.ir.node import make_input
@@ -20,6 +19,7 @@ from thalweg.ops.link import ops
 from thalweg.passes.autodiff import gradients
 from thalweg.passes.scan_prune import prune_scans
 from thalweg.passes.simplify import RULES, simplify
+from thalweg.pipeline import PASSES
 from thalweg.testing.random_graphs import KINDS, random_arrays, random_graph, seeded
 
 OPS = {**COMPOSITES, **PRIMITIVES}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thalweg.compile import PASSES, optimise
 from thalweg.core.dtypes import float64
 from thalweg.ir.graph import Graph
 from thalweg.ir.node import Node, Value, make_input
@@ -21,6 +20,7 @@ from thalweg.passes.bodies import prepare_bodies
 from thalweg.passes.hoist import hoist_from_scans
 from thalweg.passes.keep import keep_steps
 from thalweg.passes.scan_prune import prune_scans
+from thalweg.pipeline import PASSES, optimise
 from thalweg.testing.random_graphs import KINDS, random_graph, seeded
 
 LENGTH = 3

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thalweg.compile import optimise, run_graph
 from thalweg.core.dtypes import float32
 from thalweg.ir.graph import Graph
 from thalweg.ir.node import make_input
 from thalweg.ir.types import TensorType
 from thalweg.ops.link import ops
+from thalweg.pipeline import optimise, run_graph
 from thalweg.planning.native import build
 from thalweg.runtime.buffer import Buffer
 from thalweg.runtime.memory import allocate

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thalweg.compile import Executable, optimise, run_graph
 from thalweg.core import flags
 from thalweg.core.dtypes import DType, float32, int64
 from thalweg.ir.graph import Graph
@@ -16,6 +15,7 @@ from thalweg.ir.node import Value, make_input
 from thalweg.ir.types import TensorType
 from thalweg.ops.link import ops
 from thalweg.ops.named import public
+from thalweg.pipeline import Executable, optimise, run_graph
 from thalweg.planning.native import build
 from thalweg.runtime.buffer import Buffer
 from thalweg.runtime.memory import address_of

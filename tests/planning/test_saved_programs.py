@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thalweg.compile import optimise, run_graph
 from thalweg.core import flags
 from thalweg.core.dtypes import bfloat16, float32, int64
 from thalweg.ir.graph import Graph
@@ -19,6 +18,7 @@ from thalweg.ir.node import make_input
 from thalweg.ir.types import TensorType
 from thalweg.ops.arithmetic import cast
 from thalweg.ops.link import ops
+from thalweg.pipeline import optimise, run_graph
 from thalweg.planning import native
 from thalweg.planning.native import build, plan_native
 from thalweg.runtime import saved

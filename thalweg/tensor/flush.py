@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..compile import compile_graph
 from ..core import flags
 from ..core.collector import uncollected
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Value, topological
+from ..pipeline import compile_graph
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..compile import compile_graph
 from ..core import flags
 from ..core.device import Device, require_available
 from ..core.dtypes import DType, default_dtype, int64
@@ -24,6 +23,7 @@ from ..ir.types import TensorType
 from ..ops.fill import read_size
 from ..ops.function import FUNCTIONS
 from ..ops.philox import Stream
+from ..pipeline import compile_graph
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..compile import optimise
 from ..ir.graph import Graph
 from ..ir.node import INPUT, topological
+from ..pipeline import optimise
 from . import flush as _flush
 from .alias import bind
 from .tensor import Tensor

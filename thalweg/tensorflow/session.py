@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..compile import compile_graph, optimise
 from ..core.errors import located
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Value, make_input, topological
 from ..ir.types import TensorType
+from ..pipeline import compile_graph, optimise
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program

@@ -138,7 +138,7 @@ def _import_name(name: str) -> str | None:
 
 
 # Parts of thalweg that are no torch modules, though a torch module may be called so.
-_HIDDEN = {"core", "ir", "ops", "passes", "lowering", "codegen", "runtime", "compile", "tensor",
+_HIDDEN = {"core", "ir", "ops", "passes", "lowering", "codegen", "runtime", "pipeline", "tensor",
            "app", "interop", "testing", "numpy", "tensorflow", "data", "serialization"}  # fmt: skip
 
 
