@@ -6,6 +6,7 @@ so no other module keeps a table by dtype name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import ml_dtypes
@@ -165,6 +166,8 @@ def from_numpy(dtype: npt.DTypeLike) -> DType:
 
 
 _default = float32
+# Called after the default has changed: what was derived from the old one may not serve any more.
+default_listeners: list[Callable[[], object]] = []
 
 
 def default_dtype() -> DType:
@@ -184,8 +187,12 @@ def set_default_dtype(d: DType) -> None:
         raise ArgumentError(
             f"only floating-point types are supported as the default type; got {d!r}"
         )
+    if d is _default:
+        return
     # One reference is replaced: a thread sees the old value or the new one, never a mixture.
     _default = d
+    for listener in default_listeners:
+        listener()
 
 
 class _Info:

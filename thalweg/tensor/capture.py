@@ -27,7 +27,7 @@ from .alias import bind
 from .record import after_record, distinct, result
 from .rng import Generator
 from .tensor import Tensor
-from .trace import LeafKey, Trace, bind_leaf, enter, guard, local, transition, trie
+from .trace import LeafKey, Trace, bind_leaf, enter, guard, local, transition
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -188,7 +188,7 @@ def trace_function(
     """
     outer, mode = local.trace, local.grad
     local.grad = mode if grad is None else grad
-    trace = Trace(trie.roots[local.grad])
+    trace = Trace(local.grad)
     scope = trace.scope = Scope(name, trace, outer)
     enter(trace)
     try:
@@ -201,8 +201,8 @@ def trace_function(
         traced = Traced(scope, results)
         hooked = bool(trace.boundaries)
     finally:
-        enter(outer)
         local.grad = mode
+        enter(outer)
         stale = scope.close()
         trace.closed = True
         trace.tensors, trace.inputs, trace.leaves, trace.boundaries = [], [], {}, {}

@@ -20,16 +20,22 @@ class NoTrace:
     """Stands where there is no trace that fast paths may record into; no tensor is in it."""
 
 
+def _nothing() -> None:
+    pass
+
+
 class Shared:
     """``active`` while more than one living thread has recorded something. ``trace`` is the trace
-    that fast paths record into without further checks: that of the one thread that records."""
+    that fast paths record into without further checks: that of the one thread that records.
+    ``resume`` is called by each thread that has taken the lock, before it goes on."""
 
-    __slots__ = ("_threads", "active", "lock", "trace")
+    __slots__ = ("_threads", "active", "lock", "resume", "trace")
 
     def __init__(self) -> None:
         self.active = False
         self.trace: Any = NoTrace()
         self.lock: Any = threading.RLock()
+        self.resume: Callable[[], object] = _nothing
         self._threads: list[threading.Thread] = []
 
     def enter(self) -> None:
@@ -70,7 +76,10 @@ def exclusive(function: _F) -> _F:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if not shared.active:
             return function(*args, **kwargs)
+        first = shared.must_lock()
         with shared.lock:
+            if first:
+                shared.resume()
             return function(*args, **kwargs)
 
     return cast(_F, guarded)

@@ -179,7 +179,7 @@ def close(trace: Trace) -> None:
     trace.boundaries = {}
     trace.rng = {}
     shared.settle()
-    enter(Trace(trie.roots[local.grad]))
+    enter(Trace(local.grad))
     if trie.size > flags.trie_limit:
         trie.prune()
 

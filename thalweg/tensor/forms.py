@@ -75,6 +75,7 @@ def general(function: Function) -> Callable[..., Any]:
     def whole(*args: Any, **kwargs: Any) -> Any:
         if shared.active and shared.must_lock():
             with shared.lock:
+                shared.resume()
                 return whole(*args, **kwargs)
         if kwargs:
             if "out" in kwargs and not accepts_out:

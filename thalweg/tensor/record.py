@@ -25,7 +25,7 @@ from .parameter import Parameter
 from .rng import default_generator
 from .size import Size
 from .tensor import Tensor
-from .trace import Meta, State, Trace, guard, new_metas, scalar_leaf, trie
+from .trace import Meta, State, Trace, guard, new_metas, publish, scalar_leaf, trie
 
 _new = object.__new__
 codes = itertools.count(16)
@@ -195,7 +195,7 @@ def _build(
         found = trie.add(trace.state, key)
         if function.name in RETURNS_OPERAND and not plural and outputs[0] is operand(args[0]):
             found.info = SAME
-            trace.state.next[key] = found
+            publish(trace, key, found)
             return found
         outputs = distinct(outputs, args, kwargs)
         found.metas = new_metas(trace, outputs, function.name)
@@ -223,7 +223,7 @@ def _build(
                 found.view = found.meta
     except Exception as error:
         raise located(error) from None
-    trace.state.next[key] = found
+    publish(trace, key, found)
     return found
 
 

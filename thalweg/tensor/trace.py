@@ -27,7 +27,7 @@ import numpy as np
 from ..core import flags
 from ..core.collector import uncollected
 from ..core.device import Device
-from ..core.dtypes import DType
+from ..core.dtypes import DType, default_dtype, default_listeners
 from ..core.errors import placed
 from ..ir.node import INPUT, Value, make_input
 from ..ir.types import CPU, Shape, TensorType
@@ -203,16 +203,45 @@ class State:
         return [s.metas[0].value for s in self.path() if isinstance(s.key, LeafKey)]
 
 
+class Mode:
+    """What decides, besides a call's arguments, which nodes the call builds: whether gradients are
+    recorded, and the default dtype. A part of every path: each mode has a root of its own, and a
+    change on the way is an edge. Interned, compared by identity."""
+
+    __slots__ = ("dtype", "grad")
+    _interned: dict[tuple[bool, DType], Mode] = {}
+
+    grad: bool
+    dtype: DType
+
+    def __new__(cls, grad: bool) -> Mode:
+        key = (grad, default_dtype())
+        found = cls._interned.get(key)
+        if found is None:
+            found = object.__new__(cls)
+            found.grad, found.dtype = key
+            found = cls._interned.setdefault(key, found)
+        return found
+
+    def __repr__(self) -> str:
+        return f"{'grad' if self.grad else 'no_grad'}, {self.dtype.name}"
+
+
 class Trie:
-    """The roots (gradients enabled, disabled) and the bound on the number of states."""
+    """The roots, one for each mode, and the bound on the number of states."""
 
     def __init__(self) -> None:
-        self.roots = {True: State(None, "grad"), False: State(None, "no_grad")}
+        self.roots: dict[Mode, State] = {}
         self.size = 0
         self.clock = 0
         # Fast paths do not look at the length limit: states beyond this one are not for them.
         self.limit = flags.trace_limit
         self.lock = threading.Lock()
+
+    def root(self, mode: Mode) -> State:
+        """Where traces begin in ``mode``."""
+        found = self.roots.get(mode)
+        return found or self.roots.setdefault(mode, State(None, mode))
 
     def add(self, parent: State, key: Hashable) -> State:
         """A new state under ``parent``; the caller fills it and then calls `publish`."""
@@ -255,12 +284,13 @@ class Trace:
     values with a history in an earlier trace) to that code."""
 
     __slots__ = (
-        "boundaries", "closed", "inputs", "leaves", "limit", "owner", "rng", "scope", "state",
-        "tensors",
+        "boundaries", "closed", "inputs", "leaves", "limit", "mode", "owner", "rng", "scope",
+        "state", "tensors",
     )  # fmt: skip
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    def __init__(self, grad: bool) -> None:
+        self.mode = Mode(grad)
+        self.state = trie.root(self.mode)
         self.tensors: list[Tensor | None] = []
         self.inputs: list[Buffer] = []
         self.leaves: dict[int, Tensor] = {}
@@ -280,7 +310,7 @@ class Local(threading.local):
         shared.enter()
         self.grad = True
         self.inference = False
-        self.trace = Trace(trie.roots[True])
+        self.trace = Trace(True)
 
 
 local = Local()
@@ -289,11 +319,34 @@ local = Local()
 def enter(trace: Trace) -> None:
     """Make ``trace`` the one that the current thread records into."""
     local.trace = trace
+    follow(trace)
     if not shared.active:
         shared.trace = trace if trace.limit == trie.limit else NoTrace()
 
 
+def follow(trace: Trace) -> None:
+    """Take ``trace``, of the current thread, to the mode that is in force now."""
+    mode = Mode(local.grad)
+    if trace.mode is mode:
+        return
+    trace.mode = mode
+    if trace.state.parent is None and not trace.tensors:
+        trace.state = trie.root(mode)
+        return
+    found = trace.state.next.get(mode)
+    if found is None:
+        found = trace.state.next[mode] = trie.add(trace.state, mode)
+    trace.state = found
+
+
+def _catch_up() -> None:
+    """`follow` for the current thread, whose mode another may have changed."""
+    follow(local.trace)
+
+
 enter(local.trace)
+default_listeners.append(_catch_up)
+shared.resume = _catch_up
 os.register_at_fork(after_in_child=shared.after_fork)
 
 
@@ -302,15 +355,7 @@ def set_grad_mode(enabled: bool) -> bool:
     before = local.grad
     if before is not enabled:
         local.grad = enabled
-        trace = local.trace
-        key = "grad" if enabled else "no_grad"
-        if trace.state.parent is None and not trace.tensors:
-            trace.state = trie.roots[enabled]
-        else:
-            found = trace.state.next.get(key)
-            if found is None:
-                found = trace.state.next[key] = trie.add(trace.state, key)
-            trace.state = found
+        follow(local.trace)
     return before
 
 
@@ -375,6 +420,13 @@ def guard(value: Value) -> Value:
     return value
 
 
+def publish(trace: Trace, key: Hashable, made: State) -> None:
+    """Let later walks find ``made``, unless another thread changed the mode in the meantime: then
+    nobody can tell under which its nodes were built."""
+    if trace.mode.dtype is default_dtype():
+        trace.state.next[key] = made
+
+
 def transition(
     trace: Trace, key: Hashable, name: str, build: Callable[[], Sequence[Value]]
 ) -> State:
@@ -389,11 +441,11 @@ def transition(
         found = trie.add(trace.state, key)
         found.metas = new_metas(trace, values, name)
         found.meta = found.metas[0] if found.metas else None
-        trace.state.next[key] = found
+        publish(trace, key, found)
     trace.state = found
     return found
 
 
-__all__ = ["CPU", "Buffer", "Chain", "LeafKey", "Local", "Meta", "State", "Trace", "Trie",
-           "bind_leaf", "guard", "local", "new_metas", "scalar_leaf", "set_grad_mode",
+__all__ = ["CPU", "Buffer", "Chain", "LeafKey", "Local", "Meta", "Mode", "State", "Trace", "Trie",
+           "bind_leaf", "guard", "local", "new_metas", "publish", "scalar_leaf", "set_grad_mode",
            "transition", "trie"]  # fmt: skip
