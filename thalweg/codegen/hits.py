@@ -47,8 +47,9 @@ TABLE = (
 # Fields that the code reads and writes, besides all of an Extra.
 FIELDS = (
     "Tensor._trace", "Tensor._meta", "Tensor._slot", "Tensor._buffer", "Tensor._extra",
-    "Trace.state", "Trace.tensors", "State.next", "State.plain", "State.view", "Meta.slot",
-    "Meta.chain", "Meta.root", "Shared.trace",
+    "Trace.state", "Trace.tensors", "Trace.inputs", "Trace.leaves", "Trace.scope",
+    "State.next", "State.meta", "State.plain", "State.view", "Meta.slot", "Meta.chain",
+    "Meta.root", "Meta.leaf_key", "LeafKey.is_leaf", "LeafKey.requires_grad", "Shared.trace",
 )  # fmt: skip
 _PLAIN = ("int", "NoneType", "str", "DType", "Device", "ellipsis")
 _ITEMS = 48  # entries of a key; longer ones take the Python form
@@ -66,6 +67,7 @@ _API = (
     "declare i32 @PyList_Append(ptr, ptr)",
     "declare double @PyFloat_AsDouble(ptr)",
     "declare ptr @PyDict_GetItemWithError(ptr, ptr)",
+    "declare i32 @PyDict_SetItem(ptr, ptr, ptr)",
     "declare ptr @PySequence_Concat(ptr, ptr)",
     "declare ptr @PyType_GenericAlloc(ptr, i64)",
     "declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)",
@@ -82,6 +84,7 @@ def hit_module(fields: Fields) -> str:
     module = Module()
     for text in _API:
         module.declare(text)
+    _write_bind_leaf(module, fields)
     _write_encode(module, fields)
     _write_view_extra(module, fields)
     _write_call(module, fields)
@@ -142,6 +145,48 @@ class _Code:
         self.drop(old)
 
 
+def _write_bind_leaf(module: Module, fields: Fields) -> None:
+    """``bind_leaf(tensor, trace, table)``: enter a tensor that has a value, and is no view, into
+    the trace along a path that was walked before; whether that was possible. As `alias.bind`."""
+    params = [("ptr", "tensor"), ("ptr", "trace"), ("ptr", "table")]
+    with module.function("bind_leaf", params, "i1", internal=True) as f:
+        tensor, trace, table = map(f.param, [name for _, name in params])
+        code = _Code(f, fields, table, "not_here")
+        none, true = code.known("None"), code.known("True")
+        code.need(code.same(code.field(trace, "Trace.scope"), none))
+        extra = code.field(tensor, "Tensor._extra")
+        with f.when(code.differ(extra, none)):
+            for name in ("Extra.base", "Extra.exported"):
+                code.need(code.same(code.field(extra, name), none))
+        buffer = code.field(tensor, "Tensor._buffer")
+        code.need(code.differ(buffer, none))
+        key = code.field(code.field(tensor, "Tensor._meta"), "Meta.leaf_key")
+        code.need(code.differ(key, none))
+        code.need(code.same(code.field(key, "LeafKey.is_leaf"), true))
+        state = code.field(trace, "Trace.state")
+        found = code.call("ptr", "PyDict_GetItemWithError", code.field(state, "State.next"), key)
+        code.need(code.differ(found, NULL), "failed")
+        meta = code.field(found, "State.meta")
+        slot = code.field(meta, "Meta.slot")
+        zero = Val("i32", "0")
+        with f.when(code.same(code.field(key, "LeafKey.requires_grad"), true)):
+            set_item = ("i32", "PyDict_SetItem", code.field(trace, "Trace.leaves"), slot, tensor)
+            code.need(f.compare("icmp", "eq", code.call(*set_item), zero), "failed")
+        for name, thing in (("Trace.inputs", buffer), ("Trace.tensors", tensor)):
+            added = code.call("i32", "PyList_Append", code.field(trace, name), thing)
+            code.need(f.compare("icmp", "eq", added, zero), "failed")
+        code.replace(code.owned(found), trace, "Trace.state")
+        code.replace(code.owned(slot), tensor, "Tensor._slot")
+        code.replace(code.owned(meta), tensor, "Tensor._meta")
+        code.replace(code.owned(trace), tensor, "Tensor._trace")
+        f.emit("ret i1 true")
+        f.start("failed")
+        code.call("void", "PyErr_Clear")
+        f.emit("br label %not_here")
+        f.start("not_here")
+        f.emit("ret i1 false")
+
+
 def _write_encode(module: Module, fields: Fields) -> None:
     """``encode(value, items, count, trace, table)`` puts what stands for a value in a key behind
     ``count`` items (borrowed references) and gives their number, or -1. As `record.encode`."""
@@ -171,7 +216,8 @@ def _write_encode(module: Module, fields: Fields) -> None:
             f.emit(f"ret {f.add(count, len(added))}")
 
         with case("Tensor", "Parameter"):
-            code.need(code.same(code.field(value, "Tensor._trace"), trace))
+            with f.when(code.differ(code.field(value, "Tensor._trace"), trace)):
+                code.need(code.call("i1", "bind_leaf", value, trace, table))
             answer(code.field(value, "Tensor._meta"))
         with case(*_PLAIN):
             answer(value)

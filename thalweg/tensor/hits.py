@@ -24,11 +24,11 @@ from .parameter import Parameter
 from .record import _CLOSE, _OPEN
 from .size import Size
 from .tensor import Extra, Tensor
-from .trace import Meta, State, Trace
+from .trace import LeafKey, Meta, State, Trace
 
 _CLASSES: dict[str, type] = {
     "Tensor": Tensor, "Trace": Trace, "State": State, "Meta": Meta, "Shared": Shared,
-    "Extra": Extra,
+    "Extra": Extra, "LeafKey": LeafKey,
 }  # fmt: skip
 # Versions of CPython whose objects `codegen.hits` was tested against.
 _VERSIONS = ((3, 11), (3, 12), (3, 13))
