@@ -30,119 +30,35 @@ afterwards, and what was made is given back if it moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .builder import Function, Module, Val, as_value
-
-# Fields of the form object behind its head (16 bytes).
-FORM = {"vectorcall": 16, "table": 24, "code": 32, "slow": 40, "swapped": 48, "dict": 56}
-FORM_SIZE = 64
-# Objects that the code refers to, in the order of the table.
-TABLE = (
-    "Tensor", "Parameter", "Trace", "Extra", "shared", "template", "None", "True", "float", "bool",
-    "tuple", "list", "Size", "open", "close", "text of False",
-    "int", "NoneType", "str", "DType", "Device", "ellipsis",
-)  # fmt: skip
-# Fields that the code reads and writes, besides all of an Extra.
-FIELDS = (
-    "Tensor._trace", "Tensor._meta", "Tensor._slot", "Tensor._buffer", "Tensor._extra",
-    "Trace.state", "Trace.tensors", "Trace.inputs", "Trace.leaves", "Trace.scope",
-    "State.next", "State.meta", "State.plain", "State.view", "Meta.slot", "Meta.chain",
-    "Meta.root", "Meta.leaf_key", "LeafKey.is_leaf", "LeafKey.requires_grad", "Shared.trace",
-)  # fmt: skip
-_PLAIN = ("int", "NoneType", "str", "DType", "Device", "ellipsis")
-_ITEMS = 48  # entries of a key; longer ones take the Python form
-
-_API = (
-    "declare void @Py_IncRef(ptr)",
-    "declare void @Py_DecRef(ptr)",
-    "declare void @PyErr_Clear()",
-    "declare i64 @PyTuple_Size(ptr)",
-    "declare ptr @PyTuple_GetItem(ptr, i64)",
-    "declare ptr @PyTuple_New(i64)",
-    "declare i32 @PyTuple_SetItem(ptr, i64, ptr)",
-    "declare i64 @PyList_Size(ptr)",
-    "declare ptr @PyList_GetItem(ptr, i64)",
-    "declare i32 @PyList_Append(ptr, ptr)",
-    "declare double @PyFloat_AsDouble(ptr)",
-    "declare ptr @PyDict_GetItemWithError(ptr, ptr)",
-    "declare i32 @PyDict_SetItem(ptr, ptr, ptr)",
-    "declare ptr @PySequence_Concat(ptr, ptr)",
-    "declare ptr @PyType_GenericAlloc(ptr, i64)",
-    "declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)",
-    "declare ptr @PyMethod_New(ptr, ptr)",
+from .builder import Module, Val, as_value
+from .hit_passes import write_backward
+from .python_objects import (
+    FORM,
+    ITEMS,
+    NULL,
+    PLAIN,
+    Code,
+    Fields,
+    declare_api,
 )
-
-NULL = Val("ptr", "null")
-Fields = Mapping[str, int]  # "Tensor._meta" -> bytes from the object's beginning
 
 
 def hit_module(fields: Fields) -> str:
-    """LLVM text of ``record_call``, the vectorcall of a form, and ``record_bind``, the type's
-    ``tp_descr_get``. ``fields`` are those of `FIELDS` and all of an Extra."""
+    """LLVM text of ``record_call``, the vectorcall of a form, ``record_backward``, that of
+    ``Tensor.backward``, and ``record_bind``, the type's ``tp_descr_get``. ``fields`` are those of
+    `FIELDS` and all of an Extra."""
     module = Module()
-    for text in _API:
-        module.declare(text)
+    declare_api(module)
     _write_bind_leaf(module, fields)
     _write_encode(module, fields)
     _write_view_extra(module, fields)
     _write_call(module, fields)
     _write_bind(module)
+    write_backward(module, fields)
     return module.text()
-
-
-class _Code:
-    """Instructions on objects: what is not `owned` or the result of a call is borrowed."""
-
-    def __init__(self, f: Function, fields: Fields, table: Val, failed: str) -> None:
-        self.f = f
-        self.fields = fields
-        self.table = table
-        self.failed = failed
-
-    def known(self, name: str) -> Val:
-        """An object of the table."""
-        return self.f.load("ptr", self.f.gep("ptr", self.table, TABLE.index(name)))
-
-    def field(self, thing: Val, name: str) -> Val:
-        return self.f.load("ptr", self.f.gep("i8", thing, self.fields[name]))
-
-    def type_of(self, thing: Val) -> Val:
-        return self.f.load("ptr", self.f.gep("i8", thing, 8))
-
-    def same(self, x: Val, y: Val) -> Val:
-        return self.f.compare("icmp", "eq", x, y)
-
-    def differ(self, x: Val, y: Val) -> Val:
-        return self.f.compare("icmp", "ne", x, y)
-
-    def need(self, condition: Val, otherwise: str = "") -> None:
-        """Go on where the condition holds, else to the block ``otherwise``."""
-        n = self.f.fresh("ok")
-        self.f.emit(f'br {condition}, label %{n}, label %"{otherwise or self.failed}"')
-        self.f.start(n)
-
-    def call(self, returns: str, name: str, *args: Val) -> Val:
-        return self.f.call(returns, name, *args) or Val("void", "")
-
-    def owned(self, thing: Val) -> Val:
-        """A reference of our own."""
-        self.call("void", "Py_IncRef", thing)
-        return thing
-
-    def drop(self, thing: Val) -> None:
-        """Give up a reference; NULL is none."""
-        self.call("void", "Py_DecRef", thing)
-
-    def put(self, owned: Val, thing: Val, name: str) -> None:
-        """Move a reference into a field whose own is none, or is taken care of."""
-        self.f.store(owned, self.f.gep("i8", thing, self.fields[name]))
-
-    def replace(self, owned: Val, thing: Val, name: str) -> None:
-        old = self.field(thing, name)
-        self.put(owned, thing, name)
-        self.drop(old)
 
 
 def _write_bind_leaf(module: Module, fields: Fields) -> None:
@@ -151,7 +67,7 @@ def _write_bind_leaf(module: Module, fields: Fields) -> None:
     params = [("ptr", "tensor"), ("ptr", "trace"), ("ptr", "table")]
     with module.function("bind_leaf", params, "i1", internal=True) as f:
         tensor, trace, table = map(f.param, [name for _, name in params])
-        code = _Code(f, fields, table, "not_here")
+        code = Code(f, fields, table, "not_here")
         none, true = code.known("None"), code.known("True")
         code.need(code.same(code.field(trace, "Trace.scope"), none))
         extra = code.field(tensor, "Tensor._extra")
@@ -194,9 +110,9 @@ def _write_encode(module: Module, fields: Fields) -> None:
               ("ptr", "table")]  # fmt: skip
     with module.function("encode", params, "i64", internal=True) as f:
         value, items, count, trace, table = map(f.param, [name for _, name in params])
-        code = _Code(f, fields, table, "unusual")
+        code = Code(f, fields, table, "unusual")
         kind = code.type_of(value)
-        code.need(f.test("slt", count, _ITEMS - 4))
+        code.need(f.test("slt", count, ITEMS - 4))
 
         @contextmanager
         def case(*names: str) -> Iterator[None]:
@@ -219,7 +135,7 @@ def _write_encode(module: Module, fields: Fields) -> None:
             with f.when(code.differ(code.field(value, "Tensor._trace"), trace)):
                 code.need(code.call("i1", "bind_leaf", value, trace, table))
             answer(code.field(value, "Tensor._meta"))
-        with case(*_PLAIN):
+        with case(*PLAIN):
             answer(value)
         with case("float"):
             number = code.call("double", "PyFloat_AsDouble", value)
@@ -238,7 +154,7 @@ def _write_encode(module: Module, fields: Fields) -> None:
                     after = code.call("i64", "encode", item, items, now[0], trace, table)
                     code.need(f.test("sge", after, 0))
                     following[0] = after
-                code.need(f.test("slt", following[0], _ITEMS))
+                code.need(f.test("slt", following[0], ITEMS))
                 f.store(code.known("close"), f.gep("ptr", items, following[0]))
                 f.emit(f"ret {f.add(following[0], 1)}")
         f.emit("br label %unusual")
@@ -252,7 +168,7 @@ def _write_view_extra(module: Module, fields: Fields) -> None:
     params = [("ptr", "source"), ("ptr", "meta"), ("ptr", "trace"), ("ptr", "table")]
     with module.function("view_extra", params, "ptr", internal=True) as f:
         source, meta, trace, table = map(f.param, [name for _, name in params])
-        code = _Code(f, fields, table, "none")
+        code = Code(f, fields, table, "none")
         none = code.known("None")
         kind = code.type_of(source)
         is_tensor, is_parameter = (code.same(kind, code.known(n)) for n in ("Tensor", "Parameter"))
@@ -301,13 +217,13 @@ def _write_call(module: Module, fields: Fields) -> None:
     with module.function("record_call", params, "ptr") as f:
         form, args, flags, names = map(f.param, [name for _, name in params])
         table = f.load("ptr", f.gep("i8", form, FORM["table"]))
-        code = _Code(f, fields, table, "slow")
+        code = Code(f, fields, table, "slow")
         none, shared = code.known("None"), code.known("shared")
         trace = code.field(shared, "Shared.trace")
         code.need(code.same(code.type_of(trace), code.known("Trace")))
 
         # The key: first the function, then the arguments.
-        items, count_at = f.alloca("ptr", _ITEMS, 8), f.alloca("i64", 1, 8)
+        items, count_at = f.alloca("ptr", ITEMS, 8), f.alloca("i64", 1, 8)
         f.store(f.load("ptr", f.gep("i8", form, FORM["code"])), items)
         f.store(Val("i64", "1"), count_at)
 
@@ -327,7 +243,7 @@ def _write_call(module: Module, fields: Fields) -> None:
             f.store(code.call("i64", "PyTuple_Size", names), length)
         with f.loop(0, f.load("i64", length)) as i:
             count = f.load("i64", count_at)
-            code.need(f.test("slt", count, _ITEMS - 4))
+            code.need(f.test("slt", count, ITEMS - 4))
             f.store(code.call("ptr", "PyTuple_GetItem", names, i), f.gep("ptr", items, count))
             f.store(as_value(f.add(count, 1)), count_at)
             encode(as_value(f.add(given, i)))

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.errors import ArgumentError, AutogradError, located
 from ..ir.types import TensorType
 from ..ops.link import ops
+from . import repeat
 from .alias import bind, repoint
 from .backward import FREED, run_backward, run_hooks
 from .exclusive import exclusive
@@ -35,6 +36,9 @@ def backward(
     Raises RuntimeError for tensors without history, non-scalars without gradient, graphs already
     freed and values modified in place since.
     """
+    usual = retain_graph is None and not create_graph and inputs is None
+    if usual and grad_tensors is None and grad_variables is None and repeat.repeat(tensors):
+        return
     try:
         _backward(tensors, grad_tensors or grad_variables, retain_graph, create_graph, inputs)
     except Exception as error:
@@ -53,6 +57,9 @@ def _backward(
         wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
         if not wanted:
             raise AutogradError("'inputs' argument to backward() cannot be empty.")
+    usual = len(roots) == 1 and grads[0] is None and wanted is None
+    usual = usual and not retain and not create_graph
+    start = repeat.begin(roots[0]) if usual else None
     found = run_backward(roots, grads, wanted, retain, create_graph)
     before = set_grad_mode(create_graph)
     try:
@@ -60,6 +67,8 @@ def _backward(
             accumulate(leaf, grad, create_graph)
     finally:
         set_grad_mode(before)
+    if start is not None:
+        repeat.end(start, found.found.values())
 
 
 def accumulate(leaf: Tensor, grad: Tensor, create_graph: bool) -> None:

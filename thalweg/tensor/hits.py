@@ -32,6 +32,8 @@ _CLASSES: dict[str, type] = {
 }  # fmt: skip
 # Versions of CPython whose objects `codegen.hits` was tested against.
 _VERSIONS = ((3, 11), (3, 12), (3, 13))
+# What calls of native forms run, by kind of form.
+_ENTRIES = ("record_call", "record_backward")
 _POINTER = struct.calcsize("P")
 
 # Numbers of CPython's stable interface.
@@ -96,6 +98,8 @@ def install() -> bool:
     for form in forms.FORMS:
         twins[form.public] = form.native = make(form)
     forms.make_native = make
+    backward = vars(Tensor)["backward"]
+    twins[backward] = make(forms.Form(0, backward), "record_backward")
     for name, value in list(vars(Tensor).items()):
         twin = twins.get(value) if callable(value) else None
         if twin is not None:
@@ -118,15 +122,16 @@ def remove() -> None:
 
 def _maker() -> Any:
     """A function that makes the native twin of a form."""
-    from ..codegen.hits import FIELDS, FORM, TABLE, hit_module
+    from ..codegen.hits import hit_module
     from ..codegen.objects import objects
+    from ..codegen.python_objects import FIELDS, FORM, TABLE
     from ..codegen.target import host
     from ..runtime.loader import load
 
     names = [*FIELDS, *(f"Extra.{name}" for name in Extra.__slots__)]
     text = hit_module({name: _offset(*name.split(".")) for name in names})
     target = host()
-    library = load(objects([text], target)[text], ["record_call", "record_bind"])
+    library = load(objects([text], target)[text], [*_ENTRIES, "record_bind"])
     known: dict[str, Any] = {
         "Tensor": Tensor, "Parameter": Parameter, "Trace": Trace, "Extra": Extra, "shared": shared,
         "template": Extra(), "None": None, "True": True, "float": float, "bool": bool,
@@ -140,16 +145,17 @@ def _maker() -> Any:
     allocate = ctypes.pythonapi.PyType_GenericAlloc
     allocate.argtypes, allocate.restype = (ctypes.py_object, ctypes.c_ssize_t), ctypes.py_object
 
-    def make(form: forms.Form) -> Any:
+    def make(form: forms.Form, entry: str = "record_call") -> Any:
         made = allocate(kind, 0)
         _kept.append((made, form.code, form.slow))
         for field, value in (
-            ("vectorcall", library.addresses["record_call"]), ("table", ctypes.addressof(table)),
+            ("vectorcall", library.addresses[entry]), ("table", ctypes.addressof(table)),
             ("code", id(form.code)), ("slow", id(form.slow)), ("swapped", int(form.swapped)),
         ):  # fmt: skip
             ctypes.c_size_t.from_address(id(made) + FORM[field]).value = value
-        for name in ("__name__", "__qualname__", "__doc__", "__module__", "__wrapped__"):
+        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
             setattr(made, name, getattr(form.public, name))
+        made.__wrapped__ = getattr(form.public, "__wrapped__", form.public)
         return made
 
     return make
@@ -177,7 +183,7 @@ def _offset(owner: str, name: str) -> int:
 
 def _form_type(bind: int, fields: dict[str, int]) -> Any:
     """The class of native forms."""
-    from ..codegen.hits import FORM_SIZE
+    from ..codegen.python_objects import FORM_SIZE
 
     members = (_Member * 3)(
         _Member(b"__vectorcalloffset__", _T_PYSSIZET, fields["vectorcall"], _READONLY, None),

@@ -151,11 +151,12 @@ class State:
     """A node of the trie. ``metas`` are the slots its transition added (``meta`` if it is one);
     ``info`` is what the transition's recorder wants to remember; ``plans`` are the programs of
     flushes here. ``plain`` is set where a handle of that Meta is all that a hit has to deliver,
-    ``view`` where it has to be made a view of the first operand besides."""
+    ``view`` where it has to be made a view of the first operand besides. ``shortcuts`` are backward
+    passes from here, by the slot of their root (see `repeat`)."""
 
     __slots__ = (
         "freed", "info", "key", "meta", "metas", "next", "overwritten", "parent", "plain", "plans",
-        "random", "used", "view",
+        "random", "shortcuts", "used", "view",
     )  # fmt: skip
 
     def __init__(self, parent: State | None, key: Hashable) -> None:
@@ -168,6 +169,7 @@ class State:
         self.view: Meta | None = None
         self.info: Any = None
         self.plans: dict[tuple[int, ...], Any] = {}
+        self.shortcuts: dict[int, tuple[Any, ...]] = {}
         self.overwritten: tuple[tuple[Value, Value | None], ...] = ()
         self.freed: frozenset[Value] = frozenset()
         self.random = 0
@@ -264,6 +266,7 @@ class Trie:
                 kept.update(path)
             for state in list(kept):
                 state.next = {k: s for k, s in state.next.items() if s in kept}
+                state.shortcuts = {k: s for k, s in state.shortcuts.items() if s[0] in kept}
             self.size = len(kept) - len(self.roots)
 
 

@@ -1,0 +1,116 @@
+"""Objects of CPython as machine code sees them: fields of our classes, and a few calls of its API.
+
+All objects that the code refers to are reached through a table, so that the text holds no addresses
+and is cached like that of any kernel. Fields lie at the offsets that the classes' descriptors tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .builder import Function, Module, Val
+
+# Fields of the form object behind its head (16 bytes).
+FORM = {"vectorcall": 16, "table": 24, "code": 32, "slow": 40, "swapped": 48, "dict": 56}
+FORM_SIZE = 64
+# Objects that the code refers to, in the order of the table.
+TABLE = (
+    "Tensor", "Parameter", "Trace", "Extra", "shared", "template", "None", "True", "float", "bool",
+    "tuple", "list", "Size", "open", "close", "text of False",
+    "int", "NoneType", "str", "DType", "Device", "ellipsis",
+)  # fmt: skip
+# Fields that the code reads and writes, besides all of an Extra.
+FIELDS = (
+    "Tensor._trace", "Tensor._meta", "Tensor._slot", "Tensor._buffer", "Tensor._extra",
+    "Trace.state", "Trace.tensors", "Trace.inputs", "Trace.leaves", "Trace.scope",
+    "Trace.boundaries", "State.next", "State.shortcuts", "State.meta", "State.plain", "State.view",
+    "Meta.slot", "Meta.chain", "Meta.root", "Meta.leaf_key", "LeafKey.is_leaf",
+    "LeafKey.requires_grad", "Shared.trace",
+)  # fmt: skip
+PLAIN = ("int", "NoneType", "str", "DType", "Device", "ellipsis")
+ITEMS = 48  # entries of a key; longer ones take the Python form
+
+_API = (
+    "declare void @Py_IncRef(ptr)",
+    "declare void @Py_DecRef(ptr)",
+    "declare void @PyErr_Clear()",
+    "declare i64 @PyTuple_Size(ptr)",
+    "declare ptr @PyTuple_GetItem(ptr, i64)",
+    "declare ptr @PyTuple_New(i64)",
+    "declare i32 @PyTuple_SetItem(ptr, i64, ptr)",
+    "declare i64 @PyList_Size(ptr)",
+    "declare ptr @PyList_GetItem(ptr, i64)",
+    "declare i32 @PyList_Append(ptr, ptr)",
+    "declare ptr @PyList_New(i64)",
+    "declare i32 @PyList_SetSlice(ptr, i64, i64, ptr)",
+    "declare i64 @PyDict_Size(ptr)",
+    "declare double @PyFloat_AsDouble(ptr)",
+    "declare ptr @PyDict_GetItemWithError(ptr, ptr)",
+    "declare i32 @PyDict_SetItem(ptr, ptr, ptr)",
+    "declare ptr @PySequence_Concat(ptr, ptr)",
+    "declare ptr @PyType_GenericAlloc(ptr, i64)",
+    "declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)",
+    "declare ptr @PyMethod_New(ptr, ptr)",
+)
+
+NULL = Val("ptr", "null")
+Fields = Mapping[str, int]  # "Tensor._meta" -> bytes from the object's beginning
+
+
+def declare_api(module: Module) -> None:
+    """What `Code` calls."""
+    for text in _API:
+        module.declare(text)
+
+
+class Code:
+    """Instructions on objects: what is not `owned` or the result of a call is borrowed."""
+
+    def __init__(self, f: Function, fields: Fields, table: Val, failed: str) -> None:
+        self.f = f
+        self.fields = fields
+        self.table = table
+        self.failed = failed
+
+    def known(self, name: str) -> Val:
+        """An object of the table."""
+        return self.f.load("ptr", self.f.gep("ptr", self.table, TABLE.index(name)))
+
+    def field(self, thing: Val, name: str) -> Val:
+        return self.f.load("ptr", self.f.gep("i8", thing, self.fields[name]))
+
+    def type_of(self, thing: Val) -> Val:
+        return self.f.load("ptr", self.f.gep("i8", thing, 8))
+
+    def same(self, x: Val, y: Val) -> Val:
+        return self.f.compare("icmp", "eq", x, y)
+
+    def differ(self, x: Val, y: Val) -> Val:
+        return self.f.compare("icmp", "ne", x, y)
+
+    def need(self, condition: Val, otherwise: str = "") -> None:
+        """Go on where the condition holds, else to the block ``otherwise``."""
+        n = self.f.fresh("ok")
+        self.f.emit(f'br {condition}, label %{n}, label %"{otherwise or self.failed}"')
+        self.f.start(n)
+
+    def call(self, returns: str, name: str, *args: Val) -> Val:
+        return self.f.call(returns, name, *args) or Val("void", "")
+
+    def owned(self, thing: Val) -> Val:
+        """A reference of our own."""
+        self.call("void", "Py_IncRef", thing)
+        return thing
+
+    def drop(self, thing: Val) -> None:
+        """Give up a reference; NULL is none."""
+        self.call("void", "Py_DecRef", thing)
+
+    def put(self, owned: Val, thing: Val, name: str) -> None:
+        """Move a reference into a field whose own is none, or is taken care of."""
+        self.f.store(owned, self.f.gep("i8", thing, self.fields[name]))
+
+    def replace(self, owned: Val, thing: Val, name: str) -> None:
+        old = self.field(thing, name)
+        self.put(owned, thing, name)
+        self.drop(old)
