@@ -10,6 +10,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from . import __doc__ as about
 from .catalogue import ENTRIES, Entry, load
@@ -22,12 +23,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
 
 
+# Models that share a pair of processes. Their references, hundreds of megabytes each, are on the
+# disk at the same time.
+TOGETHER = 8
+ARRAYS = (".npz", ".thalweg.npz", ".pt", ".thalweg.pt")
+
+
 def groups(entries: list[Entry]) -> list[list[str]]:
-    """Names that share a process, because they import the same."""
+    """Names that share processes, because they import the same."""
     found: dict[str, list[str]] = {}
     for entry in entries:
         found.setdefault(entry.needs[0] if entry.needs else "", []).append(entry.name)
-    return [names[i : i + 12] for names in found.values() for i in range(0, len(names), 12)]
+    return [names[i : i + TOGETHER] for names in found.values()
+            for i in range(0, len(names), TOGETHER)]  # fmt: skip
 
 
 def run_world(world: str, folder: Path, names: list[str], timeout: float) -> None:
@@ -52,27 +60,36 @@ def run_world(world: str, folder: Path, names: list[str], timeout: float) -> Non
         pending = left[1:]
 
 
-def prepare(folder: Path, names: list[str], fresh: bool, timeout: float) -> None:
-    """Run a group in both worlds; references that are there already are used again."""
+def run_group(folder: Path, names: list[str], given: argparse.Namespace) -> None:
+    """Run a group in both worlds, and write what came of each of its models; only with ``--arrays``
+    do the arrays stay, and those of PyTorch are then used again."""
     for name in names:
         file_of(folder, name, ".thalweg.npz").unlink(missing_ok=True)
-    missing = [n for n in names if fresh or not file_of(folder, n, ".npz").exists()]
+        file_of(folder, name, ".native").unlink(missing_ok=True)
+    missing = [n for n in names if not file_of(folder, n, ".npz").exists()]
     if missing:
-        run_world("torch", folder, missing, timeout)
+        run_world("torch", folder, missing, given.timeout)
     ready = [n for n in names if file_of(folder, n, ".npz").exists()]
     if ready:
-        run_world("thalweg", folder, ready, timeout)
+        run_world("thalweg", folder, ready, given.timeout)
+    for name in names:
+        result = result_of(folder, name)
+        file_of(folder, name, ".json").write_text(json.dumps(result, indent=1))
+        for ending in () if given.arrays else ARRAYS:
+            file_of(folder, name, ending).unlink(missing_ok=True)
 
 
-def result_of(folder: Path, name: str) -> dict[str, object]:
+def result_of(folder: Path, name: str) -> dict[str, Any]:
     """What came of one model."""
+    result: dict[str, Any] = {"backend": os.environ["THALWEG_BACKEND"]}
     for world in ("torch", "thalweg"):
         failure = file_of(folder, name, f".{world}.error")
         if failure.exists():
             lines = failure.read_text().strip().splitlines() or ["?"]
-            return {"failures": [f"under {world}: {lines[-1]}"], "worst": {}, "seconds": 0.0,
-                    "exact": False}  # fmt: skip
-    return compare(folder, name)
+            return result | {"failures": [f"under {world}: {lines[-1]}"], "worst": {},
+                             "seconds": 0.0, "exact": False, "agrees": []}  # fmt: skip
+    native = file_of(folder, name, ".native")
+    return result | compare(folder, name) | json.loads(native.read_text())
 
 
 def main() -> int:
@@ -82,57 +99,66 @@ def main() -> int:
     )
     parser.add_argument("words", nargs="*", help="parts of names of models")
     parser.add_argument("--repositories", help="folder that holds the checkouts")
-    parser.add_argument("--keep", help="folder for references, which are then used again")
-    parser.add_argument("--fresh", action="store_true", help="compute references anew")
+    parser.add_argument("--results", help="folder for what came of each model, default: temporary")
+    parser.add_argument("--missing", action="store_true", help="only models not there in --results")
+    parser.add_argument("--failed", action="store_true", help="only those that failed in --results")
+    parser.add_argument("--arrays", action="store_true", help="keep the arrays too (100 MB a model)")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one model")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write the page in any case")
-    parser.add_argument("--page", action="store_true", help="run nothing, write the page of --keep")
+    parser.add_argument("--page", action="store_true", help="run nothing, write page of --results")
     given = parser.parse_args()
     if given.repositories:
         os.environ[REPOSITORIES] = os.path.abspath(given.repositories)
+    # Everything is compiled when it first runs, and what cannot be compiled is an error.
+    os.environ.setdefault("THALWEG_BACKEND", "native")
+    folder = Path(given.results or tempfile.mkdtemp(prefix="compatibility-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    # Object code of an earlier run would hide what compiling costs.
+    os.environ.setdefault("THALWEG_CACHE_DIR", str(folder / "cache"))
     chosen = [e for e in load().values() if _wanted(e.name, given.words)]
     absent = {e.name: [n for n in e.needs if source(n) is None] for e in chosen}
-    entries = [e for e in chosen if not absent[e.name]]
-    folder = Path(given.keep or tempfile.mkdtemp(prefix="compatibility-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    if given.page:
-        entries = [e for e in entries if _was_run(folder, e.name)]
-    results: dict[str, dict[str, object]] = {}
+    present = [e for e in chosen if not absent[e.name]]
+    known = {e.name: r for e in present if (r := _known(folder, e.name)) is not None}
+    entries = present
+    if given.page or given.missing or given.failed:
+        entries = [
+            e
+            for e in present
+            if (given.missing and e.name not in known)
+            or (given.failed and e.name in known and known[e.name]["failures"])
+        ]
+    results = dict(known) if given.page or given.missing or given.failed else {}
     with ThreadPoolExecutor(given.processes) as pool:
         tasks = {
-            tuple(names): pool.submit(
-                (lambda *_: None) if given.page else prepare,
-                folder,
-                names,
-                given.fresh,
-                given.timeout,
-            )
-            for names in groups(entries)
+            tuple(names): pool.submit(run_group, folder, names, given) for names in groups(entries)
         }
         for names, task in tasks.items():
             task.result()
             for name in names:
-                results[name] = found = result_of(folder, name)
-                failed = found["failures"]
-                print(f"{'FAILED' if failed else 'agrees'} {name} ({found['seconds']:.1f} s)")
-                for failure in failed[:6]:  # type: ignore[index]
-                    print(f"    {failure}")
-                sys.stdout.flush()
+                results[name] = json.loads(file_of(folder, name, ".json").read_text())
+                _report(name, results[name])
     agreed = sum(not r["failures"] for r in results.values())
-    print(f"{agreed} of {len(results)} models agree; not tried: {len(chosen) - len(entries)}")
-    (folder / "results.json").write_text(json.dumps(results, indent=1))
+    print(f"{agreed} of {len(results)} models agree; not tried: {len(chosen) - len(results)}")
     missing = folder / "missing.txt"
     asked = missing.read_text().splitlines() if missing.exists() else []
-    if given.write or not given.words:
-        versions = {n: source(n) or "" for e in entries for n in e.needs}
+    if given.write or given.page or not given.words:
+        versions = {n: source(n) or "" for e in present for n in e.needs}
         PAGE.write_text(page([ENTRIES[n] for n in results], results, versions, absent, asked))
     return 0 if agreed == len(results) else 1
 
 
-def _was_run(folder: Path, name: str) -> bool:
-    endings = (".thalweg.npz", ".torch.error", ".thalweg.error")
-    return any(file_of(folder, name, ending).exists() for ending in endings)
+def _report(name: str, found: dict[str, Any]) -> None:
+    failed = found["failures"]
+    seconds = f"{found['seconds']:.1f} s, compiling {found.get('compiling', 0.0):.1f} s"
+    print(f"{'FAILED' if failed else 'agrees'} {name} ({seconds})", flush=True)
+    for failure in failed[:6]:
+        print(f"    {failure}", flush=True)
+
+
+def _known(folder: Path, name: str) -> dict[str, Any] | None:
+    path = file_of(folder, name, ".json")
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _wanted(name: str, words: list[str]) -> bool:

@@ -1,13 +1,16 @@
 """Runs models under one torch and writes what they computed: ``child WORLD FOLDER NAME...``.
 
 WORLD is ``torch`` (writes the references ``NAME.npz``, float32 and float64) or ``thalweg`` (reads
-their weights, writes ``NAME.thalweg.npz``). Each model's errors go to ``NAME.WORLD.error``.
+their weights, writes ``NAME.thalweg.npz``, and to ``NAME.native`` what was compiled for it). Each
+model's errors go to ``NAME.WORLD.error``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
+import json
 import sys
 import time
 import traceback
@@ -225,7 +228,7 @@ def _again(
     torch.manual_seed(0)
     np.random.seed(0)
     try:
-        case = build()
+        case = built(build)
         _restore(case.model, state)
         case.model.double() if double else case.model.float()
         generator = torch.Generator().manual_seed(seed)
@@ -239,6 +242,19 @@ def _again(
         return None
 
 
+def built(build: Any) -> Case:
+    """The model, from the world that is served as ``torch``. As by default, where the small programs
+    that draw first weights are not worth compiling, thalweg computes those on NumPy; they are
+    replaced by PyTorch's anyway."""
+    thalweg = sys.modules.get("thalweg")
+    if thalweg is None:
+        return build()  # type: ignore[no-any-return]
+    with sys.modules["thalweg.core.flags"].override(backend="reference"):
+        case = build()
+        thalweg.synchronize()
+    return case  # type: ignore[no-any-return]
+
+
 def _restore(model: Any, state: Path) -> list[str]:
     """Load weights from PyTorch's own file; their names."""
     import torch
@@ -250,7 +266,42 @@ def _restore(model: Any, state: Path) -> list[str]:
     return list(saved)
 
 
-def candidate(build: Any, folder: Path, name: str) -> None:
+class Compiled:
+    """Counts what is compiled, by standing around the function that makes native programs."""
+
+    def __init__(self) -> None:
+        self.pipeline = importlib.import_module("thalweg.compile")
+        self.build, self.plan = self.pipeline.build, self.pipeline.plan
+        self.pipeline.build, self.pipeline.plan = self._build, self._plan
+        self.forget()
+
+    def forget(self) -> None:
+        """Count from zero."""
+        self.programs = self.kernels = self.on_numpy = 0
+        self.seconds = 0.0
+        self.host: set[str] = set()
+
+    def _build(self, graph: Any, run_graph: Any) -> Any:
+        started = time.perf_counter()
+        loaded = self.build(graph, run_graph)
+        self.seconds += time.perf_counter() - started
+        self.programs += 1
+        self.kernels += len(loaded.program.records)
+        self.host |= {f"{step.name}: {step.reason}" for step in loaded.program.host_steps}
+        return loaded
+
+    def _plan(self, graph: Any) -> Any:
+        self.on_numpy += 1
+        return self.plan(graph)
+
+    def write(self, path: Path) -> None:
+        """What was counted, as JSON."""
+        found = {"programs": self.programs, "kernels": self.kernels, "on_numpy": self.on_numpy,
+                 "compiling": self.seconds, "host": sorted(self.host)}  # fmt: skip
+        path.write_text(json.dumps(found))
+
+
+def candidate(build: Any, folder: Path, name: str, compiled: Compiled) -> None:
     """Under thalweg: results from PyTorch's weights; in float64 too where those in float32 differ
     by more than rounding explains, to tell whether they are rounding's."""
     import torch
@@ -258,7 +309,8 @@ def candidate(build: Any, folder: Path, name: str) -> None:
     started = time.perf_counter()
     torch.manual_seed(0)
     np.random.seed(0)
-    case = build()
+    case = built(build)
+    compiled.forget()
     names = _restore(case.model, file_of(folder, name, ".pt"))
     if list(case.model.state_dict()) != names:
         raise AssertionError(f"order of the state dict differs from {names[:5]}...")
@@ -271,6 +323,7 @@ def candidate(build: Any, folder: Path, name: str) -> None:
         if not np.array_equal(array_of(tensor), found[f"after.{key}"], equal_nan=True):
             raise AssertionError(f"{key} differs after saving and loading")
     seconds = time.perf_counter() - started
+    compiled.write(file_of(folder, name, ".native"))
     from .compare import disagreements
 
     with np.load(file_of(folder, name, ".npz")) as file:
@@ -317,6 +370,7 @@ def main() -> None:
         import thalweg.mock_torch
 
         thalweg.mock_torch.enable()
+        compiled = Compiled()
     else:
         import torch
 
@@ -327,7 +381,10 @@ def main() -> None:
         failure = file_of(folder, name, f".{world}.error")
         failure.unlink(missing_ok=True)
         try:
-            (candidate if world == "thalweg" else reference)(entries[name].build, folder, name)
+            if world == "thalweg":
+                candidate(entries[name].build, folder, name, compiled)
+            else:
+                reference(entries[name].build, folder, name)
         except BaseException as error:
             failure.write_text(traceback.format_exc())
             print(f"{world} {name}: {type(error).__name__}: {str(error)[:300]}", flush=True)

@@ -90,14 +90,26 @@ def rounding(expected: Arrays, found: Arrays) -> bool:
     return not first[0] and apart <= WHOLE**2 * whole
 
 
+# What is compared, as the page shows it: a column and the beginning of the names of results in it.
+COMPARED = {"forward": "forward.", "loss": "loss.", "gradients": "gradient.", "3 steps": "after."}
+
+
 def compare(folder: Path, name: str) -> dict[str, Any]:
     """What of a model agreed: {"failures": [...], "worst": largest error by kind, "seconds",
-    "exact": whether float64 had to decide}."""
+    "exact": whether float64 had to decide, "agrees": which of `COMPARED` does}."""
     with np.load(file_of(folder, name, ".npz")) as file:
         expected = dict(file)
     with np.load(file_of(folder, name, ".thalweg.npz")) as file:
         found = dict(file)
-    failures, worst = disagreements(expected, part(found, "float32/"))
+    single = part(found, "float32/")
+    failures, worst = disagreements(expected, single)
     exact = bool(failures) and rounding(expected, found)
-    return {"failures": [] if exact else failures, "worst": worst, "exact": exact,
+    failures = [] if exact else failures
+    agrees = [
+        column
+        for column, start in COMPARED.items()
+        if any(key.startswith(start) for key in single)
+        and not any(failure.startswith(start) for failure in failures)
+    ]
+    return {"failures": failures, "worst": worst, "exact": exact, "agrees": agrees,
             "seconds": float(found["seconds"])}  # fmt: skip

@@ -55,8 +55,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -338,21 +340,25 @@ class Kernel:
     body: tuple[Stmt, ...]
 
 
+def _none(expr: Any) -> tuple[Expr, ...]:
+    return ()
+
+
+def _single(expr: Any) -> tuple[Expr, ...]:
+    return (expr.x,)
+
+
+# Asked for millions of times while a large model is compiled.
+_OPERANDS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
+    Const: _none, Var: _none, Load: attrgetter("index"), Local: attrgetter("index"),
+    Unary: _single, Cast: _single, Bitcast: _single, Binary: attrgetter("left", "right"),
+    Select: attrgetter("cond", "yes", "no"), Fma: attrgetter("a", "b", "c"),
+}  # fmt: skip
+
+
 def operands(expr: Expr) -> tuple[Expr, ...]:
     """The expressions directly inside `expr`, in the order in which they are printed."""
-    match expr:
-        case Const() | Var():
-            return ()
-        case Load() | Local():
-            return expr.index
-        case Unary() | Cast() | Bitcast():
-            return (expr.x,)
-        case Binary():
-            return (expr.left, expr.right)
-        case Select():
-            return (expr.cond, expr.yes, expr.no)
-        case Fma():
-            return (expr.a, expr.b, expr.c)
+    return _OPERANDS[type(expr)](expr)
 
 
 def expressions(stmt: Stmt) -> tuple[Expr, ...]:
@@ -390,10 +396,12 @@ def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
 
 
 def walk_expr(expr: Expr) -> Iterator[Expr]:
-    """`expr` and every expression inside it."""
-    yield expr
-    for operand in operands(expr):
-        yield from walk_expr(operand)
+    """`expr` and every expression inside it, each before those inside of it, from the left."""
+    stack = [expr]
+    while stack:
+        one = stack.pop()
+        yield one
+        stack.extend(reversed(operands(one)))
 
 
 def compute_dtype(dtype: DType) -> DType:
