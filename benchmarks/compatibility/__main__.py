@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("--results", help="folder for what came of each model, default: temporary")
     parser.add_argument("--missing", action="store_true", help="only models not there in --results")
     parser.add_argument("--failed", action="store_true", help="only those that failed in --results")
-    parser.add_argument("--arrays", action="store_true", help="keep the arrays too (100 MB a model)")
+    parser.add_argument("--arrays", action="store_true", help="keep arrays too (100 MB a model)")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one model")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write the page in any case")
