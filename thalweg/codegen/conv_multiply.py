@@ -108,7 +108,8 @@ class Multiply:
         weights = sum(packed_elements(problem, p, tile) for p in self.passes) * problem.groups
         workspaces.append((weights + tile.rows) * tile.size)
         tiles = write_weights(module, problem, self.passes, self.w, tile, self.weights_at)
-        launches.append(Launch(WEIGHTS, tiles * problem.groups, 1))
+        packs = self.w.buffer, self.weights_at
+        launches.append(Launch(WEIGHTS, tiles * problem.groups, 1, packs))
         if self.copied:
             write_spread(module, problem, self.x, self.layout, tile, self.source_at)
             elements = problem.batch * self.layout.image + 4 * tile.columns

@@ -185,7 +185,9 @@ class Winograd:
             f"{'x'.join(map(str, self.x.shape))}_{problem.rows}",
             text=module.text(),
             launches=(
-                Launch(FILTERS, problem.groups * self.row_tiles, 1),
+                Launch(
+                    FILTERS, problem.groups * self.row_tiles, 1, (self.w.buffer, self.filters_at)
+                ),
                 Launch(SPREAD, problem.batch * channels, 1),
                 Launch(MULTIPLY, blocks * problem.groups, 1),
             ),

@@ -17,12 +17,15 @@ from ..ir.graph import Graph, substitute
 from ..ir.node import Node, Value, topological
 from ..ops.contract import IndexRange
 from ..ops.kernels.bounds import extent_kernel
-from ..runtime.native import NativeKernel
+from ..runtime.memory import round_size
+from ..runtime.native import Launch, NativeKernel
 from ..runtime.native_program import (
     ARENA,
+    FIRST_INPUT,
     Check,
     HostStep,
     NativeProgram,
+    Packing,
     Place,
     Record,
     Segment,
@@ -208,6 +211,7 @@ def _assemble(graph: Graph, layout: Layout, checks: Sequence[Check]) -> NativePr
     kernels: dict[NativeKernel, int] = {}
     args: list[Place] = []
     records: list[Record] = []
+    packings = _Packings(count)
     program: list[Segment | HostStep] = []
     begun = 0
     for number, launches in layout.emit(bases):
@@ -222,11 +226,13 @@ def _assemble(graph: Graph, layout: Layout, checks: Sequence[Check]) -> NativePr
             at = len(args)
             args.extend(places)
             index = kernels.setdefault(kernel, len(kernels))
-            records += [
-                Record(index, launch.symbol, at, launch.extent, launch.chunk, number)
-                for launch in kernel.launches
-                if launch.extent
-            ]
+            for launch in kernel.launches:
+                if not launch.extent:
+                    continue
+                packings.note(index, kernel, launch, at, places, len(records))
+                records.append(
+                    Record(index, launch.symbol, at, launch.extent, launch.chunk, number)
+                )
     if len(records) > begun:
         program.append(Segment(begun, len(records)))
     counts: Counter[str] = Counter()
@@ -238,6 +244,8 @@ def _assemble(graph: Graph, layout: Layout, checks: Sequence[Check]) -> NativePr
         args=tuple(args),
         steps=tuple(program),
         checks=tuple(checks),
+        packings=tuple(packings.found),
+        packed=packings.nbytes,
         inputs=count,
         arena=layout.arena,
         least=layout.least,
@@ -251,6 +259,35 @@ def _assemble(graph: Graph, layout: Layout, checks: Sequence[Check]) -> NativePr
         elements=sum(v.type.numel for step in layout.steps for v in step.writes),
         names=tuple(step.name for step in layout.steps),
     )
+
+
+class _Packings:
+    """Finds the launches that pack one of so many ``inputs``, and lays out what they make."""
+
+    def __init__(self, inputs: int) -> None:
+        self._inputs = inputs
+        self._offsets: dict[tuple[int, str, Place], int] = {}
+        self.found: list[Packing] = []
+        self.nbytes = 0
+
+    def note(
+        self, number: int, kernel: NativeKernel, launch: Launch, at: int, places: Sequence[Place],
+        record: int,
+    ) -> None:  # fmt: skip
+        """Launch ``launch`` of kernel ``number`` on ``places`` becomes record ``record``."""
+        if launch.packs is None:
+            return
+        operand, workspace = launch.packs
+        source = places[operand]
+        if not FIRST_INPUT <= source.base < FIRST_INPUT + self._inputs:
+            return
+        key = number, launch.symbol, source
+        if key not in self._offsets:
+            self._offsets[key] = self.nbytes
+            first = len(places) - len(kernel.workspaces)
+            self.nbytes += round_size(kernel.workspaces[workspace - first])
+        packing = Packing(record, at + workspace, source.base - FIRST_INPUT, self._offsets[key])
+        self.found.append(packing)
 
 
 def _host_step(step: PythonStep, layout: Layout) -> HostStep:

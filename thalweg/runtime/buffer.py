@@ -26,7 +26,9 @@ class Buffer:
     backward pass that saved it can tell.
     """
 
-    __slots__ = ("_address", "_array", "_dtype", "_memory", "_shape", "job", "overwritten")
+    __slots__ = (
+        "__weakref__", "_address", "_array", "_dtype", "_memory", "_shape", "job", "overwritten",
+    )  # fmt: skip
 
     _shape: tuple[int, ...]
     _dtype: np.dtype[Any]

@@ -24,11 +24,17 @@ STACK_BYTES = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """``symbol`` over ``extent`` units of work, ``chunk`` of them a call."""
+    """``symbol`` over ``extent`` units of work, ``chunk`` of them a call.
+
+    ``packs`` are argument positions (operand, workspace) of a launch that does nothing but fill
+    that workspace from that operand, where nothing else writes to it: it may be left out as long
+    as the operand and the workspace stay what they were.
+    """
 
     symbol: str
     extent: int
     chunk: int
+    packs: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,21 @@ class Check:
     location: tuple[str, int] | None
 
 
+class Packing(NamedTuple):
+    """Record ``record`` does nothing but fill the workspace that entry ``arg`` of the table of
+    pointers leads to, from input ``input`` alone. Where packed inputs are kept (`packed`), it lies
+    ``offset`` bytes behind their beginning; equal packings of one input share a place."""
+
+    record: int
+    arg: int
+    input: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class NativeProgram:
-    """``inputs`` counts the inputs. ``arena`` is the size of the arena, ``least`` what no arena
+    """``packings`` are the records that pack inputs, ``packed`` the bytes of all that they make.
+    ``inputs`` counts the inputs. ``arena`` is the size of the arena, ``least`` what no arena
     could be smaller than: the most bytes that live at once. ``results`` are the bytes of each
     result's memory, and ``donors[k]`` the input whose memory result k may take over if nobody else
     holds it (or -1). ``outputs`` are views of inputs or results, in order. ``counts`` says how
@@ -100,6 +112,8 @@ class NativeProgram:
     args: tuple[Place, ...]
     steps: tuple[Segment | HostStep, ...]
     checks: tuple[Check, ...]
+    packings: tuple[Packing, ...]
+    packed: int
     inputs: int
     arena: int
     least: int

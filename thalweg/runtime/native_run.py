@@ -15,6 +15,7 @@ from .buffer import Buffer
 from .loader import Library
 from .memory import Array, Memory, address_of, allocate, array_at
 from .native_program import ARENA, FIRST_INPUT, Check, HostStep, NativeProgram, Segment, View
+from .packed import Kept, PackedInputs
 from .program import KernelError, executed, observed
 from .threads import Pool
 
@@ -26,10 +27,13 @@ class Frame:
     """The tables of one run at a time: pointers, records, bases. Frames are used again.
 
     ``calls`` holds, for each native segment, the address of what the walker is called with; the
-    first also computes the pointers.
+    first also computes the pointers. A frame for packed inputs that are kept has one base more,
+    their memory, and once they are packed leaves out the records that pack.
     """
 
-    def __init__(self, program: NativeProgram, addresses: Array, moves: Array, pool: Pool) -> None:
+    def __init__(
+        self, program: NativeProgram, addresses: Array, moves: Array, pool: Pool, kept: Kept | None
+    ) -> None:
         count = len(program.records)
         self.args = np.zeros(max(len(program.args), 1), np.int64)
         self.records = np.zeros((max(count, 1), len(_RECORD)), np.int64)
@@ -39,7 +43,11 @@ class Frame:
             self.records[:, 1] = address_of(self.args) + 8 * first
             self.records[:, 2] = [r.extent for r in program.records]
             self.records[:, 3] = [r.chunk for r in program.records]
-        self.bases = np.zeros(FIRST_INPUT + program.inputs + len(program.results), np.int64)
+        self.bases = np.zeros(_bases(program) + (kept is not None), np.int64)
+        if kept is not None:
+            self.bases[-1] = kept.memory.address
+            if kept.filled:
+                self.records[[p.record for p in program.packings], 2] = 0
         self.base_bytes = memoryview(self.bases.data).cast("B")
         self.stamps = np.zeros(count + 1, np.int64)
         segments = [step for step in program.steps if isinstance(step, Segment)]
@@ -57,6 +65,10 @@ class Frame:
                 address_of(self.bases),
                 address_of(self.stamps) + 8 * step.first,
             ]
+
+
+def _bases(program: NativeProgram) -> int:
+    return FIRST_INPUT + program.inputs + len(program.results)
 
 
 _RECORD = ("function", "args", "extent", "chunk")
@@ -81,8 +93,9 @@ class LoadedProgram:
         moves[:, 1] = [place.offset for place in program.args]
         self._moves = moves
         self._frames: list[Frame] = []
-        bases = FIRST_INPUT + program.inputs + len(program.results)
-        self._pack = struct.Struct(f"={bases}q").pack_into
+        self._packed = PackedInputs(program) if program.packings else None
+        self._kept_moves = _redirected(moves, program)
+        self._pack = struct.Struct(f"={_bases(program)}q").pack_into
         self._donors = any(donor >= 0 for donor in program.donors)
 
     def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
@@ -94,10 +107,9 @@ class LoadedProgram:
         memories = self._result_memories(inputs)
         arena = allocate(program.arena) if program.arena else None
         pool = self._pool()
-        try:
-            frame = self._frames.pop()
-        except IndexError:
-            frame = Frame(program, self._addresses, self._moves, pool)
+        kept = None if self._packed is None else self._packed.of(inputs)
+        filled = kept is None or kept.filled
+        frame = self._frame(pool, kept)
         self._pack(
             frame.base_bytes, 0, arena.address if arena is not None else 0, *addresses,
             *[memory.address for memory in memories],
@@ -112,7 +124,12 @@ class LoadedProgram:
                 pool.run(next(calls))
         for check in program.checks:
             _check(check, int(frame.bases[check.place.base]))
-        self._frames.append(frame)
+        if kept is None:
+            self._frames.append(frame)
+        elif filled:
+            kept.frames.append(frame)
+        else:
+            kept.filled = True
         executed.add(program.counts)
         first = FIRST_INPUT + program.inputs
         for buffer, ((base, offset), shape, dtype) in zip(outputs, program.outputs):
@@ -121,6 +138,14 @@ class LoadedProgram:
                 buffer.fill_memory(memory, memory.address + offset, shape, dtype)
             else:
                 self._share(buffer, inputs[base - FIRST_INPUT], shape, dtype)
+
+    def _frame(self, pool: Pool, kept: Kept | None) -> Frame:
+        frames = self._frames if kept is None else kept.frames
+        try:
+            return frames.pop()
+        except IndexError:
+            moves = self._moves if kept is None else self._kept_moves
+            return Frame(self.program, self._addresses, moves, pool, kept)
 
     def _observe(self, step: Segment, frame: Frame, pool: Pool, call: int) -> None:
         pool.run_timed(call)
@@ -166,6 +191,14 @@ class LoadedProgram:
             buffer.fill(source.get().reshape(shape))
         else:
             buffer.fill_memory(source.memory, source.address(), shape, dtype)
+
+
+def _redirected(moves: Array, program: NativeProgram) -> Array:
+    """The moves where packed inputs are kept: their workspaces lie behind the last base."""
+    moves = moves.copy()
+    for packing in program.packings:
+        moves[packing.arg] = packing.arg | _bases(program) << 32, packing.offset
+    return moves
 
 
 def _check(check: Check, base: int) -> None:

@@ -13,7 +13,7 @@ import ml_dtypes  # registers the names of its types with NumPy
 import numpy as np
 
 from .native import Launch, NativeKernel
-from .native_program import Check, NativeProgram, Place, Record, Segment, View
+from .native_program import Check, NativeProgram, Packing, Place, Record, Segment, View
 
 
 def dump(program: NativeProgram) -> bytes | None:
@@ -22,7 +22,7 @@ def dump(program: NativeProgram) -> bytes | None:
         return None
     plain = (
         tuple(
-            (k.name, k.text, tuple((x.symbol, x.extent, x.chunk) for x in k.launches),
+            (k.name, k.text, tuple(map(_launch, k.launches)),
              k.workspaces, k.in_place, k.flops, k.bytes)
             for k in program.kernels
         ),
@@ -30,6 +30,7 @@ def dump(program: NativeProgram) -> bytes | None:
         tuple(map(tuple, program.args)),
         tuple((s.first, s.last) for s in program.steps if isinstance(s, Segment)),
         tuple((tuple(c.place), c.low, c.high, c.message, c.location) for c in program.checks),
+        tuple(tuple(p) for p in program.packings), program.packed,
         program.inputs, program.arena, program.least, program.results, program.donors,
         tuple((tuple(v.place), v.shape, v.dtype.name) for v in program.outputs),
         dict(program.counts), program.elements, program.names,
@@ -46,8 +47,9 @@ def load(data: bytes) -> NativeProgram | None:
 
 
 def _program(
-    kernels: Any, records: Any, args: Any, steps: Any, checks: Any, inputs: int, arena: int,
-    least: int, results: Any, donors: Any, outputs: Any, counts: Any, elements: int, names: Any,
+    kernels: Any, records: Any, args: Any, steps: Any, checks: Any, packings: Any, packed: int,
+    inputs: int, arena: int, least: int, results: Any, donors: Any, outputs: Any, counts: Any,
+    elements: int, names: Any,
 ) -> NativeProgram:  # fmt: skip
     return NativeProgram(
         kernels=tuple(
@@ -58,12 +60,17 @@ def _program(
         args=tuple(Place(*place) for place in args),
         steps=tuple(Segment(*step) for step in steps),
         checks=tuple(Check(Place(*place), *rest) for place, *rest in checks),
+        packings=tuple(Packing(*packing) for packing in packings), packed=packed,
         inputs=inputs, arena=arena, least=least, results=results, donors=donors,
         outputs=tuple(
             View(Place(*place), shape, _dtype(name)) for place, shape, name in outputs
         ),
         counts=counts, elements=elements, names=names,
     )  # fmt: skip
+
+
+def _launch(launch: Launch) -> tuple[Any, ...]:
+    return launch.symbol, launch.extent, launch.chunk, launch.packs
 
 
 def _dtype(name: str) -> np.dtype[Any]:
