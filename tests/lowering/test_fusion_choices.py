@@ -81,6 +81,20 @@ def test_an_update_follows_its_gradient():
     assert len(made.nodes) == 1
 
 
+@pytest.mark.parametrize("name", ["gelu", "silu", "mish"])
+def test_the_slope_of_an_activation_is_kept_instead_of_what_it_depends_on(name):
+    """Between the two products only the activation and its slope pass through memory."""
+    x, w, v, g = given((16, 24), (24, 32), (32, 8), (16, 8))
+    before = ops.dot(x, w, spec="mk,kn->mn")
+    y = ops.dot(public(f"nn.functional.{name}", before), v, spec="mk,kn->mn")
+    graph, made = fused([x, w, v, g], [y, *gradients([y], [g], [x, w, v])])
+    first = next(n for n in made.nodes if n.inputs[:2] == (x, w) and n.types[0].shape == (16, 32))
+    assert len(first.types) == 2
+    arrays = [np.random.default_rng(5).normal(size=t.shape).astype(np.float32)
+              for t in graph.input_types]  # fmt: skip
+    agree(run_natively(made, arrays), run_graph(graph, arrays), 1e-4)
+
+
 def test_what_stays_apart_is_explained(capsys):
     x, w = given((8, 8), (8, 8))
     y = ops.dot(x, w, spec="mk,kn->mn")

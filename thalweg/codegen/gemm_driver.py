@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall
-from ..ir.loops import Load, Store, expressions, walk, walk_expr
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Val
-from .gemm_finish import Finish
+from .gemm_finish import Finish, touched
 from .gemm_operands import ARGUMENTS, Operands
 from .gemm_plan import Plan
 from .gemm_shape import Problem
@@ -85,6 +84,9 @@ class Driver(Operands):
         for valid in {self.columns if self.b.axis.size >= self.columns else 0, self.b.tail}:
             if valid and (self.direct < 0 or valid < self.columns):
                 self.finish.emit(self.module, f"finish{valid}", valid)
+        self.fetches = self.direct < 0 and plan.splits == 1 and bool(self.finish.fetched)
+        if self.fetches:
+            self.finish.emit_fetch(self.module, "fetch", plan.rows)
         if self.blocks > 1:
             tile = plan.rows * self.columns
             self.zeros = self.module.constant(
@@ -221,6 +223,15 @@ class Driver(Operands):
             out = target if last is None else f.select(last, target, sums)
             step = stride if last is None else f.select(last, stride, step)
         height = self.a.tail if short else plan.rows
+
+        def fetch() -> None:
+            self.finish.fetch(f, "fetch", f.param("args"), s.outer, row, col)
+
+        if self.fetches and last is None:
+            fetch()
+        elif self.fetches and last is not None:
+            with f.when(last):
+                fetch()
         self.tiles[height].call(f, a, b, along, out, step, s.depth, before)
         if direct or plan.splits > 1:
             return
@@ -285,12 +296,7 @@ class Driver(Operands):
 
 def _moved(call: AnchorCall) -> int:
     """How many buffers as large as the product's result the epilogue reads or writes."""
-    names = {
-        part.buffer
-        for stmt in walk(call.epilogue.body)
-        for part in (stmt, *(e for x in expressions(stmt) for e in walk_expr(x)))
-        if isinstance(part, Load | Store)
-    }
+    names = touched(call.epilogue.body)
     size = math.prod(call.shape)
     return sum(p.name in names and p.size >= size for p in call.params)
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall
-from ..ir.loops import Const, For, Kernel, Stmt
+from ..ir.loops import (
+    Const,
+    For,
+    Kernel,
+    Load,
+    Stmt,
+    Store,
+    Var,
+    expressions,
+    walk,
+    walk_expr,
+)
 from .access import Place
 from .builder import Function, Int, Module, Val, literal, vector
+from .gemm_plan import LINE
 from .gemm_shape import NONE, Axis, Problem, plain_store
 from .gemm_tile import Numbers
 from .in_place import in_place_pairs
 from .statements import Block
 from .target import Target
+
+NEAR_BYTES = 1 << 18  # of an epilogue's operands and results that the caches hold anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,52 @@ class Finish:
                     short = 1 if valid - whole == 1 else lanes if valid - whole <= lanes else width
                     self._vector(f, places, at, tile, whole, short, valid - whole)
 
+    @property
+    def fetched(self) -> list[int]:
+        """The parameters whose lines are worth fetching while a tile is computed: those that the
+        epilogue reads or writes element by element, if they are too large for the caches. A tile
+        touches a few lines of each, too far apart for the processor to see them coming."""
+        call, col = self.call, self.problem.col
+        if col.dim is None or self.stride(col) != 1:
+            return []
+        names = set(touched(call.epilogue.body, call.epilogue.index))
+        found = [
+            k
+            for k, buffer in enumerate(call.params)
+            if buffer.name in names and buffer.shape == call.shape
+        ]
+        size = sum(call.params[k].dtype.itemsize for k in found) * math.prod(call.shape)
+        return found if size > NEAR_BYTES else []
+
+    def emit_fetch(self, module: Module, name: str, rows: int) -> None:
+        """A function called as name(args, outer..., row, col), which fetches what the epilogue of
+        the tile there will read and write."""
+        outer = [("i64", f"o{k}") for k in range(len(self.problem.outer))]
+        params = [("ptr", "args"), *outer, ("i64", "row"), ("i64", "col")]
+        module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        with module.function(name, params, internal=True) as f:
+            at: dict[Axis, Int] = {
+                axis: f.param(f"o{k}") for k, axis in enumerate(self.problem.outer)
+            }
+            first = f.add(self.offset(f, {**at, self.problem.row: f.param("row")}), f.param("col"))
+            step = self.stride(self.problem.row)
+            for k in self.fetched:
+                buffer = self.call.params[k]
+                bytes = buffer.dtype.itemsize
+                start = f.load("ptr", f.gep("ptr", f.param("args"), k))
+                start = f.gep("i8", start, f.mul(first, bytes))
+                written = int(buffer.mode == "out")
+                for row in range(rows):
+                    for line in range(0, self.columns * bytes, LINE):
+                        place = f.gep("i8", start, row * step * bytes + line)
+                        f.emit(f"call void @llvm.prefetch.p0({place}, i32 {written}, i32 3, i32 1)")
+
+    def fetch(
+        self, f: Function, name: str, args: Val, outer: list[Int], row: Int, col: Int
+    ) -> None:  # fmt: skip
+        sizes = [x if isinstance(x, Val) else literal(x, "i64") for x in (*outer, row, col)]
+        f.call("void", name, args, *sizes)
+
     def invoke(
         self, f: Function, name: str, args: Val, tile: Val, rows: Int,
         outer: list[Int], row: Int, col: Int,
@@ -115,6 +176,19 @@ class Finish:
             name = self.call.epilogue.index[axis.dim]
             block.bind(name, index)
             block.bounded(name, 0, axis.size - 1)
+
+
+def touched(body: tuple[Stmt, ...], index: tuple[str, ...] | None = None) -> list[str]:
+    """The buffers that statements load from or store to; with ``index``, those of them that are
+    accessed at just these variables."""
+    found: dict[str, None] = {}
+    for stmt in walk(body):
+        for part in (stmt, *(e for x in expressions(stmt) for e in walk_expr(x))):
+            if isinstance(part, Load | Store):
+                names = tuple(e.name if isinstance(e, Var) else None for e in part.index)
+                if index is None or names == index:
+                    found[part.buffer] = None
+    return list(found)
 
 
 def in_place(call: AnchorCall) -> tuple[tuple[int, int], ...]:

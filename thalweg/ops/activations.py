@@ -259,7 +259,25 @@ def _gelu_calls() -> Iterator[Call]:
     yield Call((np.ones(2),), {"approximate": "sin"}, error=(RuntimeError, "approximate argument"))
 
 
-@activation("gelu", inplace=False, onnx="Gelu", calls=_gelu_calls)
+# Gradients of products x·f(x) are written with one factor beside the incoming gradient: the factor
+# depends on the input alone, so it can be computed, and kept, where the input is.
+
+
+def _gelu_vjp(node: Node, g: Value) -> Grads:
+    (x,) = node.inputs
+    if node.attrs["approximate"] == "none":
+        below = (ops.erf(x * math.sqrt(0.5)) + 1.0) * 0.5
+        return (g * (below + x * (ops.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi)))),)
+    t = ops.tanh(_gelu_inner(x))
+    slope = (x * x * (3 * 0.044715) + 1.0) * math.sqrt(2 / math.pi)
+    return (g * ((t + 1.0 + x * (1.0 - t * t) * slope) * 0.5),)
+
+
+def _gelu_inner(x: Value) -> Value:
+    return (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)
+
+
+@activation("gelu", inplace=False, vjp=_gelu_vjp, onnx="Gelu", calls=_gelu_calls)
 def gelu(input: Value, *, approximate: str = "none") -> Value:
     """x·Φ(x) with the normal distribution function Φ, or its 'tanh' approximation. Hendrycks
     and Gimpel, arXiv 1606.08415."""
@@ -270,18 +288,29 @@ def gelu(input: Value, *, approximate: str = "none") -> Value:
         raise UnknownApproximation(
             f"approximate argument must be either none or tanh, got {approximate!r}"
         )
-    inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)
-    return x * 0.5 * (ops.tanh(inner) + 1.0)  # type: ignore[no-any-return]
+    return x * 0.5 * (ops.tanh(_gelu_inner(x)) + 1.0)  # type: ignore[no-any-return]
 
 
-@activation("silu")
+def _silu_vjp(node: Node, g: Value) -> Grads:
+    (x,) = node.inputs
+    s = ops.sigmoid(x)
+    return (g * (s * (x * (1.0 - s) + 1.0)),)
+
+
+@activation("silu", vjp=_silu_vjp)
 def silu(input: Value) -> Value:
     """x·sigmoid(x). Elfwing et al., arXiv 1702.03118."""
     x = _floating("silu", input)
     return x * ops.sigmoid(x)  # type: ignore[no-any-return]
 
 
-@activation("mish", onnx="Mish")
+def _mish_vjp(node: Node, g: Value) -> Grads:
+    (x,) = node.inputs
+    t = ops.tanh(_softplus(x))
+    return (g * (t + x * (1.0 - t * t) * ops.sigmoid(x)),)
+
+
+@activation("mish", vjp=_mish_vjp, onnx="Mish")
 def mish(input: Value) -> Value:
     """x·tanh(softplus(x)). Misra, arXiv 1908.08681."""
     x = _floating("mish", input)

@@ -60,6 +60,7 @@ from .fuse_groups import (
     Union,
     unite,
 )
+from .fuse_lift import lift
 from .fuse_reads import Access, Form, Reads, reordering
 from .fuse_space import has_elements, is_reduction
 
@@ -114,6 +115,11 @@ class _Fusion:
                 self._join_sources(group, node)
         self._join_siblings()
         self._sink()
+        order = {node: number for number, node in enumerate(self.graph.nodes)}
+        lift(
+            self.reads, self.groups, order,
+            lambda node: self._alone(order[node], node, Form.COMPUTE),
+        )  # fmt: skip
         self._move_maps()
 
     # A node by itself
