@@ -9,6 +9,7 @@ from math import e, inf, nan, pi
 from typing import Any as _Any
 
 from .core import flags as _flags
+from .core.collector import uncollected as _uncollected
 from .core.device import Device as device
 from .core.device import get_default_device, set_default_device
 from .core.dtypes import (
@@ -30,6 +31,10 @@ from .core.dtypes import (
     set_default_dtype,
 )
 from .core.promotion import can_cast, promote_types
+
+with _uncollected():  # what is defined here stays
+    _importlib.import_module(".tensor", __name__)
+
 from .tensor import Parameter, Tensor
 from .tensor import functional as _functional
 from .tensor.attach import RECORDED as _RECORDED

@@ -11,9 +11,8 @@ import sys
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .codegen.target import host
 from .core import flags
 from .ir.graph import Graph
 from .ir.node import Value
@@ -25,10 +24,11 @@ from .passes.hoist import hoist_from_scans
 from .passes.keep import keep_steps
 from .passes.scan_prune import prune_scans
 from .passes.simplify import simplify
-from .planning.native import build
 from .runtime.buffer import Buffer
-from .runtime.native_run import LoadedProgram
 from .runtime.program import Array, Instruction, Kernel, Program
+
+if TYPE_CHECKING:
+    from .runtime.native_run import LoadedProgram
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     decompose, prepare_bodies, simplify, prune_scans, eliminate_common, assemble_pieces,
@@ -89,6 +89,8 @@ class Executable:
 
     def native(self) -> LoadedProgram:
         """The native program, compiled on first use."""
+        from .planning.native import build
+
         with self._lock:
             if self._native is None:
                 self._native = build(self.graph, run_graph)
@@ -105,6 +107,8 @@ class Executable:
 @functools.cache
 def _supported() -> bool:
     """Whether native code can be made for this machine."""
+    from .codegen.target import host
+
     try:
         host()
     except RuntimeError as error:

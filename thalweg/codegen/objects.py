@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime import store as stores
+from ..runtime.executor import executor
 from ..runtime.loader import lock
 from ..runtime.threads import usable_cores
 from . import assembler
@@ -209,5 +210,11 @@ def _after_fork() -> None:
     _idle.clear()
 
 
-atexit.register(end_workers)
+def _at_exit() -> None:
+    """What is still to be computed may yet ask for workers."""
+    executor.drain()
+    end_workers()
+
+
+atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)

@@ -4,7 +4,7 @@ Importing this package imports every module in it, and so registers every op: a 
 list to be extended.
 """
 
-import pkgutil
+import os
 
 from .contract import PRIMITIVES, Declined, Primitive, Sample, primitive
 from .function import COMPOSITES, FUNCTIONS, Call, Composite, Function, composite, function
@@ -12,8 +12,8 @@ from .link import ops
 
 _NOT_OPS = {"table"}  # documentation of the ops, built from the registry on demand
 
-for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
-    if _module not in _NOT_OPS:
+for _module in sorted(name.removesuffix(".py") for name in os.listdir(__path__[0])):
+    if _module.isidentifier() and not _module.startswith("__") and _module not in _NOT_OPS:
         __import__(f"{__name__}.{_module}")
 
 __all__ = ["COMPOSITES", "FUNCTIONS", "PRIMITIVES", "Call", "Composite", "Declined", "Function",

@@ -30,16 +30,19 @@ class Activation(Composite):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.public = self.parameters.plus("inplace", False)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        arguments = self.public.bind(args, kwargs)
+        del arguments["inplace"]
+        return super().__call__(**arguments)
+
+    def public_signature(self) -> inspect.Signature:
+        plain = super().public_signature()
         flag = inspect.Parameter(
             "inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=bool
         )
-        parameters = [*self.signature.parameters.values(), flag]
-        self.__signature__ = self.signature.replace(parameters=parameters)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bound = self.__signature__.bind(*args, **kwargs)
-        bound.arguments.pop("inplace", None)
-        return super().__call__(**bound.arguments)
+        return plain.replace(parameters=[*plain.parameters.values(), flag])
 
 
 def activation(

@@ -19,7 +19,7 @@ from .families import Binary, Unary, floats
 from .function import Call, composite, function
 from .link import ops
 from .pointwise import expect_tensor, internal_composite, zeros_like
-from .pointwise_calls import calls, unary_calls
+from .pointwise_calls import Calls, calls, unary_calls
 from .unary import sign
 
 _NO_KERNEL = Host("loop kernels hold real numbers")
@@ -119,13 +119,17 @@ class MakeComplex(Binary):
         )
 
 
-_COMPLEX = (
-    Call((_plane(3, 4),), grad=False), Call((_plane().astype(np.complex64),), grad=False),
-    Call((_plane(0, 2),), grad=False),
-)  # fmt: skip
+def _complex_calls(*others: Call) -> Calls:
+    def make() -> Iterator[Call]:
+        yield Call((_plane(3, 4),), grad=False)
+        yield Call((_plane().astype(np.complex64),), grad=False)
+        yield Call((_plane(0, 2),), grad=False)
+        yield from others
+
+    return make
 
 
-@function("real", out=False, view=True, calls=calls(*_COMPLEX, Call((np.ones(3),))))
+@function("real", out=False, view=True, calls=_complex_calls(Call((np.ones(3),))))
 def real(input: Value) -> Value:
     """The real parts of complex numbers; a real tensor itself."""
     value = expect_tensor("real", input)
@@ -134,7 +138,7 @@ def real(input: Value) -> Value:
 
 @function(
     "imag", out=False, view=True,
-    calls=calls(*_COMPLEX, Call((np.ones(3),), error=(RuntimeError, "imag is not implemented"))),
+    calls=_complex_calls(Call((np.ones(3),), error=(RuntimeError, "imag is not implemented"))),
 )  # fmt: skip
 def imag(input: Value) -> Value:
     """The imaginary parts of complex numbers. RuntimeError for real tensors."""
@@ -146,14 +150,14 @@ def imag(input: Value) -> Value:
     return _component(view_as_real(value), 1)
 
 
-@function("conj", method=True, out=False, calls=calls(*_COMPLEX, Call((np.ones(3),))))
+@function("conj", method=True, out=False, calls=_complex_calls(Call((np.ones(3),))))
 def conj(input: Value) -> Value:
     """The complex conjugates; a real tensor itself."""
     value = expect_tensor("conj", input)
     return ops.conj(value) if value.dtype.is_complex else value
 
 
-@function("conj_physical", method=True, inplace=True, calls=calls(*_COMPLEX, Call((np.ones(3),))))
+@function("conj_physical", method=True, inplace=True, calls=_complex_calls(Call((np.ones(3),))))
 def conj_physical(input: Value) -> Value:
     """The same as `conj`: values here are never conjugated lazily."""
     return conj(input)  # type: ignore[no-any-return]
@@ -240,7 +244,7 @@ def angle(input: Value) -> Value:
     return ops.where(is_nan(x), x, ops.where(ops.lt(x, zero), pi, zero))  # type: ignore[no-any-return]
 
 
-@composite("view_as_real", view=True, out=False, calls=calls(*_COMPLEX))
+@composite("view_as_real", view=True, out=False, calls=_complex_calls())
 def view_as_real(input: Value) -> Value:
     """Complex numbers as pairs (real, imaginary) in a new last dimension of two.
 

@@ -142,21 +142,7 @@ def _from_channels(value: Value, size: int) -> Value:
     return ops.permute(split, dims=(1, 0, *range(2, split.ndim)))  # type: ignore[no-any-return]
 
 
-def _samples(
-    *cases: tuple[Ints, Ints, dict[str, Any]],
-) -> list[tuple[Array, Array, dict[str, Any]]]:
-    """x, w and attributes of small convolutions of 1, 2 and 3 dimensions."""
-    rng = np.random.default_rng(8)
-    result = []
-    for x, w, given in cases:
-        d = len(x) - 2
-        attrs = {"stride": (1,) * d, "padding": ((0, 0),) * d, "dilation": (1,) * d, "groups": 1}
-        attrs |= given
-        result.append((rng.normal(size=x), rng.normal(size=w), attrs))
-    return result
-
-
-_CASES = _samples(
+_CASES: tuple[tuple[Ints, Ints, dict[str, Any]], ...] = (
     ((2, 3, 5), (4, 3, 2), {}),
     ((2, 3, 5, 6), (2, 3, 3, 2), {"stride": (2, 1), "padding": ((1, 1), (0, 2))}),
     ((1, 4, 7, 5), (6, 2, 2, 3), {"groups": 2, "dilation": (2, 1)}),
@@ -165,6 +151,15 @@ _CASES = _samples(
     ((2, 3, 4, 5), (5, 3, 1, 1), {}),
     ((0, 2, 4), (3, 2, 2), {}),
 )  # fmt: skip
+
+
+def _cases() -> Iterator[tuple[Array, Array, dict[str, Any]]]:
+    """x, w and attributes of small convolutions of 1, 2 and 3 dimensions."""
+    rng = np.random.default_rng(8)
+    for x, w, given in _CASES:
+        d = len(x) - 2
+        attrs = {"stride": (1,) * d, "padding": ((0, 0),) * d, "dilation": (1,) * d, "groups": 1}
+        yield rng.normal(size=x), rng.normal(size=w), attrs | given
 
 
 def _out_shape(x: Ints, w: Ints, attrs: Attrs) -> Ints:
@@ -210,9 +205,9 @@ class Conv(Convolution):
         return in_float32(convolve, x, w, **attrs)
 
     def samples(self) -> Iterator[Sample]:
-        for x, w, attrs in _CASES:
+        for x, w, attrs in _cases():
             yield Sample((x, w), attrs)
-        x, w, attrs = _CASES[0]
+        x, w, attrs = next(_cases())
         wrong = (ShapeError, "to have 3 channels, but got 2 channels")
         yield Sample((x[:, :2], w), attrs, error=wrong)
         yield Sample((x[:, :, :1], w), attrs, error=(ShapeError, "can't be greater than actual"))
@@ -263,7 +258,7 @@ class ConvInputGrad(Convolution):
         return in_float32(input_gradient, g, w, **attrs)
 
     def samples(self) -> Iterator[Sample]:
-        for x, w, attrs in _CASES:
+        for x, w, attrs in _cases():
             g = np.random.default_rng(1).normal(size=_out_shape(x.shape, w.shape, attrs))
             yield Sample((g, w), {**attrs, "shape": x.shape})
         yield Sample((g, w), {**attrs, "shape": (7, 7, 7)}, error=(ShapeError, "do not give"))
@@ -316,7 +311,7 @@ class ConvWeightGrad(Convolution):
         return in_float32(weight_gradient, x, g, **attrs)
 
     def samples(self) -> Iterator[Sample]:
-        for x, w, attrs in _CASES:
+        for x, w, attrs in _cases():
             g = np.random.default_rng(1).normal(size=_out_shape(x.shape, w.shape, attrs))
             yield Sample((x, g), {**attrs, "shape": w.shape})
         yield Sample((x, g), {**attrs, "shape": (7, 7, 7)}, error=(ShapeError, "do not give"))

@@ -16,6 +16,7 @@ from typing import Any
 from ..core.errors import user_location
 from ..ir.node import Node, Value, make_input
 from .contract import Array, Attrs, Declined, Grads, Types
+from .parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class Function:
     def signature(self) -> inspect.Signature:
         return inspect.signature(self.impl)
 
+    @property
+    def parameters(self) -> Parameters:
+        return Parameters.of(self.impl) if self.composite is None else self.composite.public
+
 
 FUNCTIONS: dict[str, Function] = {}
 
@@ -104,6 +109,15 @@ def function(
     return register
 
 
+class _PublicSignature:
+    """``__signature__`` of composites, made when somebody asks for it."""
+
+    def __get__(self, instance: Composite | None, owner: type) -> inspect.Signature:
+        if instance is None:
+            raise AttributeError("__signature__")
+        return instance.public_signature()
+
+
 class Composite:
     """A named op defined by a body of other ops.
 
@@ -112,6 +126,7 @@ class Composite:
     numerically or computationally worse, ``reference`` where a direct NumPy form helps to test.
     """
 
+    __signature__ = _PublicSignature()
     differentiable = True
     random = False
     pointwise = False
@@ -130,24 +145,22 @@ class Composite:
         self.onnx = onnx
         # Of one that shows its operand's memory: `strides`, `write` and so on, as of a `View`.
         self.alias: Any = None
-        self.signature = inspect.signature(body)
         self.__doc__ = body.__doc__
         self.__name__ = name.rpartition(".")[2]
-        self.__signature__ = self.signature
         self.__wrapped__ = body
-        self._params = tuple(self.signature.parameters)
+        # Of the body, and of the function that users call.
+        self.parameters = self.public = Parameters.of(body)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bound = self.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
+        arguments = self.parameters.bind(args, kwargs)
         operands: list[Value] = []
         attrs: dict[str, Any] = {}
-        for name, value in bound.arguments.items():
+        for name, value in arguments.items():
             if isinstance(value, Value):
                 operands.append(value)
             else:
                 attrs[name] = tuple(value) if isinstance(value, list) else value
-        result = self.body(**bound.arguments)
+        result = self.body(**arguments)
         results = result if isinstance(result, tuple) else (result,)
         types = tuple(v.type for v in results)
         node = Node(self, tuple(operands), attrs, types, user_location())
@@ -157,12 +170,16 @@ class Composite:
     def expand(self, inputs: Sequence[Value], attrs: Attrs) -> tuple[Value, ...]:
         """The body's results on ``inputs``."""
         remaining = iter(inputs)
-        call = {p: attrs[p] if p in attrs else next(remaining) for p in self._params}
+        call = {p: attrs[p] if p in attrs else next(remaining) for p in self.parameters.names}
         result = self.body(**call)
         return result if isinstance(result, tuple) else (result,)
 
     def infer_types(self, inputs: Types, attrs: Attrs) -> Types:
         return tuple(v.type for v in self.expand([make_input(t) for t in inputs], attrs))
+
+    def public_signature(self) -> inspect.Signature:
+        """How users call it."""
+        return inspect.signature(self.body)
 
     def __repr__(self) -> str:
         return f"<composite {self.name}>"

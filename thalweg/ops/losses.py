@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,15 +32,10 @@ class Loss(Composite):
     def __init__(self, *args: Any, check: Check | None = None) -> None:
         super().__init__(*args)
         self.check = check
-        self.__signature__ = self.signature
-        kept = [p for n, p in self.signature.parameters.items() if n not in _LEGACY]
-        self.signature = inspect.Signature(kept)
-        self._params = tuple(self.signature.parameters)
+        self.parameters = self.public.without(_LEGACY)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bound = self.__signature__.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = dict(bound.arguments)
+        given = self.public.bind(args, kwargs)
         size_average, reduce = (given.pop(name, None) for name in _LEGACY)
         if size_average is not None or reduce is not None:
             given["reduction"] = _modern(size_average, reduce)

@@ -16,7 +16,6 @@ from ..core import flags
 from ..core.collector import uncollected
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Value, topological
-from ..pipeline import compile_graph
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program
@@ -25,6 +24,7 @@ from .residuals import Forward, canonical, residual_values
 from .trace import State, Trace, enter, local, trie
 
 if TYPE_CHECKING:
+    from ..pipeline import Executable
     from .tensor import Tensor
 
 
@@ -229,6 +229,14 @@ def make_history(
     return History(plan, residuals, leaves, dict(trace.boundaries))
 
 
+def compiled(graph: Graph) -> Executable:
+    """What computes ``graph``. The pipeline is imported when there is first something to compile:
+    `import thalweg` does not wait for compilers."""
+    from ..pipeline import compile_graph
+
+    return compile_graph(graph)
+
+
 def make_plan(state: State, live: Sequence[int]) -> Plan:
     """Compile the graph of the live slots, with the residuals of those that need gradients."""
     metas = state.path_metas()
@@ -253,7 +261,7 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     used = {n.out for n in topological(outputs) if n.op is INPUT}
     inputs = [i for i, v in enumerate(leaves) if v in used]
     graph = Graph([leaves[i] for i in inputs], list(outputs))
-    program = compile_graph(graph)
+    program = compiled(graph)
     positions = [outputs[v] for v in values]
     ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}
     return Plan(

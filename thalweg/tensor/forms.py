@@ -68,9 +68,10 @@ def _published(form: Form, public: Callable[..., Any]) -> Callable[..., Any]:
 def general(function: Function) -> Callable[..., Any]:
     """The recorded form of a function for any arguments."""
     code = next(codes)
-    accepts_out = "out" in function.signature.parameters
+    parameters = function.parameters
+    accepts_out = "out" in parameters
     promotable = function.name in PROMOTABLE or bool(function.operators)
-    star = starred(function)
+    star = starred(parameters)
 
     def whole(*args: Any, **kwargs: Any) -> Any:
         if shared.active and shared.must_lock():

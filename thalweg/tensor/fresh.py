@@ -23,11 +23,11 @@ from ..ir.types import TensorType
 from ..ops.fill import read_size
 from ..ops.function import FUNCTIONS
 from ..ops.philox import Stream
-from ..pipeline import compile_graph
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program
 from .attach import RECORDED
+from .flush import compiled
 from .rng import Generator, _current, default_generator
 from .tensor import Tensor
 from .trace import local
@@ -105,7 +105,7 @@ def _program(tensor: Tensor, name: str, numbers: tuple[float, ...]) -> tuple[Pro
         key = make_input(TensorType((2,), int64))
         stream = Stream(key)
         result = FUNCTIONS[name].impl(like, *numbers, rng=stream)
-        found = (compile_graph(Graph((key,), (result,))), stream.used)
+        found = (compiled(Graph((key,), (result,))), stream.used)
     _programs[wanted] = found
     if len(_programs) > _PROGRAMS_KEPT:
         _programs.popitem(last=False)

@@ -271,7 +271,7 @@ def with_flag(function: Function) -> tuple[Callable[..., Any], Callable[..., Any
     plain = RECORDED[function.name]
     short = function.name.rpartition(".")[2]
     changed = recorded_in_place(replace(function, method=short))
-    place = list(function.signature.parameters).index("inplace")
+    place = function.parameters.names.index("inplace")
 
     def call(*args: Any, inplace: bool = False, **kwargs: Any) -> Any:
         __tracebackhide__ = True
@@ -301,7 +301,7 @@ _UNDERSCORED = {
 def _install() -> None:
     for function in list(FUNCTIONS.values()):
         name = function.name
-        if not name.startswith(_PREFIX) or "inplace" not in function.signature.parameters:
+        if not name.startswith(_PREFIX) or "inplace" not in function.parameters:
             continue
         RECORDED[name], changed = with_flag(function)
         if name.rpartition(".")[2] in _UNDERSCORED:

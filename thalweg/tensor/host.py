@@ -54,9 +54,7 @@ def with_options(
     function: Function, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Any:
     """Take off the keywords of tensor creation that are not the graph's business."""
-    options = {
-        k: kwargs.pop(k) for k in PASSIVE & set(kwargs) if k not in function.signature.parameters
-    }
+    options = {k: kwargs.pop(k) for k in PASSIVE & set(kwargs) if k not in function.parameters}
     device = options.get("device")
     if device is not None:
         require_available(Device(device))

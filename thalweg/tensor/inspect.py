@@ -8,7 +8,6 @@ from typing import Any
 
 from ..ir.graph import Graph
 from ..ir.node import INPUT, topological
-from ..pipeline import optimise
 from . import flush as _flush
 from .alias import bind
 from .tensor import Tensor
@@ -31,7 +30,11 @@ def graph_of(*tensors: Any, optimised: bool = True) -> Graph:
     used = {n.out for n in topological(values) if n.op is INPUT}
     inputs = [v for v in trace.state.path_leaves() if v in used]
     graph = Graph(inputs, values)
-    return optimise(graph) if optimised else graph
+    if not optimised:
+        return graph
+    from ..pipeline import optimise
+
+    return optimise(graph)
 
 
 def graph_text(*tensors: Any, optimised: bool = True) -> str:

@@ -33,7 +33,7 @@ def _type(function: str, fields: str) -> Any:
     return type(name, (base,), {"__slots__": (), "__repr__": _shown})
 
 
-_TYPES: dict[str, Any] = {name: _type(name, fields) for name, fields in _FIELDS.items()}
+_types: dict[str, Any] = {}  # those that were needed so far
 
 
 def name_results(
@@ -43,7 +43,9 @@ def name_results(
     if not isinstance(results, (tuple, list)):
         return wrap(results)
     wrapped = [wrap(r) for r in results]
-    kind = _TYPES.get(function)
+    kind = _types.get(function)
+    if kind is None and function in _FIELDS:
+        kind = _types.setdefault(function, _type(function, _FIELDS[function]))
     if kind is not None and len(kind._fields) == len(wrapped):
         return kind(*wrapped)
     return tuple(wrapped)

@@ -18,6 +18,7 @@ from ..core.errors import ArgumentError, located, placed
 from ..ir.node import Value
 from ..ops.function import Function
 from ..ops.link import ops
+from ..ops.parameters import Parameters
 from .alias import bind, describe_view, make_view, view_chain
 from .flush import flush
 from .named import name_results
@@ -125,13 +126,10 @@ def python_dtype(name: str, kind: Any) -> DType:
     return BY_NAME[_PYTHON_TYPES[kind]]
 
 
-def starred(function: Function) -> tuple[str, int] | None:
+def starred(parameters: Parameters) -> tuple[str, int] | None:
     """Name and position of the parameter that takes any number of values, as ``*size``: it may be
     given by name, and 0-d integer tensors in it stand for numbers."""
-    for position, parameter in enumerate(function.signature.parameters.values()):
-        if parameter.kind is parameter.VAR_POSITIONAL and parameter.name in _OF_NUMBERS:
-            return parameter.name, position
-    return None
+    return (parameters.star, parameters.positional) if parameters.star in _OF_NUMBERS else None
 
 
 # Names of such parameters where they take numbers; others take tensors.
@@ -161,7 +159,7 @@ def call_values(function: Function, args: Sequence[Any], kwargs: dict[str, Any])
     dtype = kwargs.get("dtype")
     if dtype is not None and not isinstance(dtype, DType):
         kwargs = {**kwargs, "dtype": python_dtype(function.name, dtype)}
-    if kwargs and (star := starred(function)) is not None and star[0] in kwargs:
+    if kwargs and (star := starred(function.parameters)) is not None and star[0] in kwargs:
         args = (*args, kwargs[star[0]])
         kwargs = {k: v for k, v in kwargs.items() if k != star[0]}
     return function.impl(*[operand(a) for a in args], **{k: operand(v) for k, v in kwargs.items()})

@@ -7,7 +7,7 @@ from there; recording it advances the counter of the generator by the blocks it 
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class Generator:
 
     def seed(self) -> int:
         """Restart from a seed that the operating system draws, and return it."""
-        self.manual_seed(secrets.randbits(63))
+        self.manual_seed(int.from_bytes(os.urandom(8)) >> 1)
         return self.seed_value
 
     def get_state(self) -> Tensor:
