@@ -24,13 +24,13 @@ from ..ir.text import print_graph
 from ..lowering.lower import lower_node
 from ..ops.contract import PRIMITIVES, Host
 from ..passes.fuse import fuse
+from ..passes.schedule import schedule
 from ..runtime import saved
 from ..runtime.native import NativeKernel
 from ..runtime.native_program import NativeProgram
 from ..runtime.native_run import LoadedProgram
 from ..runtime.store import digest, store
 from .plan import Part, RunGraph, Tools, plan_program
-from .schedule import schedule
 
 _KEPT = 4096
 _kernels: OrderedDict[Any, NativeKernel | str] = OrderedDict()

@@ -17,6 +17,7 @@ from ..ir.graph import Graph, substitute
 from ..ir.node import Node, Value, topological
 from ..ops.contract import IndexRange
 from ..ops.kernels.bounds import extent_kernel
+from ..passes.alias import alias_of
 from ..runtime.memory import round_size
 from ..runtime.native import Launch, NativeKernel
 from ..runtime.native_program import (
@@ -31,7 +32,7 @@ from ..runtime.native_program import (
     Segment,
     View,
 )
-from .layout import Layout, Planner, alias_of
+from .layout import Layout, Planner
 from .scans import ScanStep
 from .steps import COPY, EXTENT, PythonStep, Step, copied, copy_step, extent_of, kernel_step
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Node, Value
-from .layout import alias_of
+from .alias import alias_of
 
 
 class _Memory:
@@ -68,11 +68,12 @@ def peak(graph: Graph, order: Sequence[Node]) -> int:
 
 def schedule(graph: Graph) -> tuple[Node, ...]:
     """The nodes of the graph in a good order; the graph's own where that is no worse."""
-    found = _greedy(graph)
+    found = greedy(graph)
     return found if peak(graph, found) < peak(graph, graph.nodes) else graph.nodes
 
 
-def _greedy(graph: Graph) -> tuple[Node, ...]:
+def greedy(graph: Graph) -> tuple[Node, ...]:
+    """The nodes of the graph, of those that are ready the one first that costs least memory."""
     memory = _Memory(graph)
     left = {value: set(readers) for value, readers in memory.readers.items()}
     consumers: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
