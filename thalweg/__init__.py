@@ -40,6 +40,7 @@ from .tensor import functional as _functional
 from .tensor.attach import RECORDED as _RECORDED
 from .tensor.attach import Layout as layout
 from .tensor.attach import strided
+from .tensor.budget import memory_budget
 from .tensor.creation import as_tensor, asarray, from_numpy, scalar_tensor, tensor
 from .tensor.legacy import TYPES as _TYPES
 from .tensor.legacy import set_default_tensor_type

@@ -10,20 +10,31 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from .core.budget import checked_budget
+from .tensor.budget import within
+
 _T = TypeVar("_T")
 
 
 def compile(
     model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None,
     backend: Any = "inductor", mode: str | None = None, options: Any = None, disable: bool = False,
+    memory_budget: int | float | None = None,
 ) -> Any:  # fmt: skip
     """``model``, or a decorator that returns its function. The options choose among PyTorch's
-    ways to compile and have no counterpart. TypeError if both mode and options are given."""
+    ways to compile and have no counterpart. RuntimeError if both mode and options are given.
+
+    ``memory_budget`` bounds the memory for temporary values of the programs that the model and its
+    backward pass become, in bytes (int) or as a share of what they take without it (float, up to
+    1): see `thalweg.memory_budget`."""
     if mode is not None and options is not None:
         raise RuntimeError(
             "Either mode or options can be specified, but both can't be specified at the same time."
         )
-    return (lambda function: function) if model is None else model
+    if memory_budget is None:
+        return (lambda function: function) if model is None else model
+    budget = checked_budget(memory_budget)
+    return (lambda function: within(function, budget)) if model is None else within(model, budget)
 
 
 def disable(fn: Any = None, recursive: bool = True, **kwargs: Any) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .core import flags
+from .core.budget import Budget
 from .ir.graph import Graph
 from .ir.node import Value
 from .passes.assemble import assemble_pieces
@@ -42,7 +43,7 @@ LONG = 256
 HOT = 3
 
 _CACHE_SIZE = 1024
-_cache: OrderedDict[tuple[Graph, object], Executable] = OrderedDict()
+_cache: OrderedDict[tuple[object, ...], Executable] = OrderedDict()
 _cache_lock = threading.Lock()
 
 
@@ -50,8 +51,9 @@ class Executable:
     """What computes a graph: its native program, or its reference program while that is the better
     choice (see `_native_now`). ``outputs`` has an entry for each result."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, budget: Budget | None = None) -> None:
         self.graph = graph
+        self.budget = budget
         self.outputs: Sequence[Any] = graph.outputs
         self.elements = sum(t.numel for n in graph.nodes for t in n.types)
         self.runs = 0
@@ -93,7 +95,7 @@ class Executable:
 
         with self._lock:
             if self._native is None:
-                self._native = build(self.graph, run_graph)
+                self._native = build(self.graph, run_graph, self.budget)
             return self._native
 
     def reference(self) -> Program:
@@ -117,16 +119,16 @@ def _supported() -> bool:
     return True
 
 
-def compile_graph(graph: Graph) -> Executable:
+def compile_graph(graph: Graph, budget: Budget | None = None) -> Executable:
     """What computes a graph. Executables are cached by the structure of the optimised graph, so
     equal computations recorded along different paths share one (unless they stand on different
-    lines, which their errors must name)."""
+    lines, which their errors must name). ``budget`` is one of memory: see `planning.budget`."""
     graph = optimise(graph)
-    key = (graph, tuple(n.location for n in graph.nodes))
+    key = (graph, tuple(n.location for n in graph.nodes), type(budget), budget)
     with _cache_lock:
         found = _cache.get(key)
         if found is None:
-            found = _cache[key] = Executable(graph)
+            found = _cache[key] = Executable(graph, budget)
             while len(_cache) > _CACHE_SIZE:
                 _cache.popitem(last=False)
         else:

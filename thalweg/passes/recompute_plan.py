@@ -37,11 +37,13 @@ def _cost(node: Node) -> float | None:
 @dataclass(frozen=True)
 class Costs:
     """What kernels cost: ``seconds`` they take (None: never to be run twice), bytes of
-    ``scratch`` memory. ``regroup`` makes kernels of a graph of primitives."""
+    ``scratch`` memory. ``regroup`` makes kernels of a graph of primitives. Values of up to
+    ``small`` bytes are not worth a kernel."""
 
     seconds: Callable[[Node], float | None] = _cost
     scratch: Callable[[Node], int] = lambda node: 0
     regroup: Callable[[Graph], Graph] = fuse
+    small: int = 4096
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,9 @@ class Kernels:
         work = [n for n in needed if n not in given]
         if len(work) == len(body.nodes) or not all(has_elements(n) for n in work):
             return None
+        known = {*stands, *(v for n in work for v in n.outputs)}
+        if any(v not in known for v in (target, *(v for n in work for v in n.inputs))):
+            return None  # it stands on another result of an op of which one result is kept
         used = list(dict.fromkeys(v for n in work for v in n.inputs if v in stands))
         fresh = {v: make_input(v.type) for v in used}
         grouped = self.costs.regroup(Graph(list(fresh.values()), substitute([target], fresh)))
@@ -184,45 +189,50 @@ class Unfolded:
 def unfold(kernels: Kernels, split: Mapping[Value, int]) -> Unfolded:
     """What a choice means."""
     found = Unfolded(kernels, split)
-    clones = _clones(kernels, split)
-    entries = [(time, 1, time, Entry(time, time)) for time in range(len(kernels.nodes))]
-    for i, clone in enumerate(clones):
-        # Clones for the same reader in the order of their kernels; one by a recipe after those
-        # of the whole kernel.
-        entries.append((clone.need, 0, clone.kernel, Entry(clone.need, clone.kernel, clone)))
+    clones, moved = _clones(kernels, split)
+    # Before a kernel its clones, in the order of the kernels that they are clones of.
+    entries = [
+        ((time, 1, 0, 0), Entry(time, time))
+        for time in range(len(kernels.nodes))
+        if time not in moved
+    ]
+    for clone in clones:
+        last = -1 if clone.recipe is None else clone.recipe.value.index
+        key = clone.need, 0, clone.kernel, last
+        entries.append((key, Entry(clone.need, clone.kernel, clone)))
         found.copied.update(v for v in clone.writes if v in split)
-        del i
-    entries.sort(key=lambda e: (*e[:3], _index(e[3])))
-    found.entries = [e[3] for e in entries]
+    entries.sort(key=lambda e: e[0])
+    found.entries = [entry for _, entry in entries]
     _count(found)
     return found
 
 
-def _index(entry: Entry) -> int:
-    recipe = entry.clone.recipe if entry.clone is not None else None
-    return -1 if recipe is None else recipe.value.index
-
-
-def _clones(kernels: Kernels, split: Mapping[Value, int]) -> list[Clone]:
-    """The clones that late readers need, those that clones need included."""
+def _clones(kernels: Kernels, split: Mapping[Value, int]) -> tuple[list[Clone], set[int]]:
+    """The clones that late readers need, those that clones need included; and the kernels that
+    nothing reads early, so that they are only moved."""
     dropped: dict[int, list[Value]] = {}
     for value in split:
         dropped.setdefault(kernels.maker[value], []).append(value)
-    needs: dict[Value, int] = {}
-    for value, after in split.items():
-        late = [time for time in kernels.readers[value] if time > after]
-        if late:
-            needs[value] = late[0]
+    needs: dict[Value, int] = {}  # of clones
+    early: set[Value] = set()  # what clones read as computed first
     made: list[Clone] = []
+    moved: set[int] = set()
 
     def add(clone: Clone) -> None:
         made.append(clone)
         for value in clone.reads:
             if value in split and clone.need > split[value]:
                 needs[value] = min(clone.need, needs.get(value, clone.need))
+            else:
+                early.add(value)
 
     for kernel in sorted(dropped, reverse=True):  # readers before what they read
         values = sorted(dropped[kernel], key=lambda v: -v.index)
+        for value in values:
+            late = [t for t in kernels.readers[value] if t > split[value] and t not in moved]
+            if late:
+                needs[value] = min(late[0], needs.get(value, late[0]))
+        begun = len(made)
         if all(kernels.recipe(v) is not None for v in values):
             for value in values:
                 recipe = kernels.recipe(value)
@@ -232,7 +242,23 @@ def _clones(kernels: Kernels, split: Mapping[Value, int]) -> list[Clone]:
             wanted = [needs[v] for v in values if v in needs]
             if wanted:
                 add(kernels.clone_of(kernel, min(wanted)))
-    return made
+        if _only_late(kernels, kernel, split, early, moved):
+            moved.add(kernel)
+            for clone in made[begun:]:
+                clone.seconds = 0.0
+    return made, moved
+
+
+def _only_late(
+    kernels: Kernels, kernel: int, split: Mapping[Value, int], early: set[Value], moved: set[int]
+) -> bool:
+    """Whether nothing reads the kernel's results as it computed them first."""
+    return all(
+        kernels.size[value]
+        and value not in early
+        and all(t in moved or t > split.get(value, t) for t in kernels.readers[value])
+        for value in kernels.nodes[kernel].outputs
+    )
 
 
 def _count(found: Unfolded) -> None:

@@ -1,19 +1,24 @@
 """Compute values again where they are read late, instead of keeping them until then.
 
-    graph(%0: float32[64], %1: float32[64,64]) {
+    graph(%0: float32[64,64], %1: float32[64,64]) {
       %2 = exp(%0)
-      %3 = reshape(%2) shape=(64, 1)
-      %4 = expand(%3) shape=(64, 64)
+      %3 = dot(%2, %1) spec='mk,kn->mn'
+      %4 = dot(%3, %1) spec='mk,kn->mn'
       %5 = dot(%4, %1) spec='mk,kn->mn'
-      %6 = reduce_sum(%5) dims=(1,)
-      %7 = mul(%6, %2)
-      return %7
+      %6 = mul(%5, %2)
+      return %6
     }
 
 becomes
 
-    graph(%0: float32[64], %1: float32[64,64]) {
-      return %0
+    graph(%0: float32[64,64], %1: float32[64,64]) {
+      %2 = exp(%0)
+      %3 = dot(%2, %1) spec='mk,kn->mn'
+      %4 = dot(%3, %1) spec='mk,kn->mn'
+      %5 = dot(%4, %1) spec='mk,kn->mn'
+      %6 = exp(%0)
+      %7 = mul(%5, %6)
+      return %7
     }
 
 Most memory of a training step holds results of the forward pass that the backward pass reads.
@@ -24,22 +29,22 @@ computed just before the first of them. What the copy is computed from must live
 that may be given up as well, and so chains and whole segments are computed again. The choice is
 greedy, by bytes freed at that step over the time to compute the value again, the rule of XLA's
 rematerialisation and, at run time, of Kirisame et al., "Dynamic Tensor Rematerialization"
-(ICLR 2021). In the end whatever turns out not to be needed is kept after all, costly ones first.
+(ICLR 2021). Where that does not reach far enough, values are given up evenly over long
+chains, as in that paper and, before it, in Chen et al., "Training Deep Nets with Sublinear Memory
+Cost" (2016). In the end whatever turns out not to be needed is kept after all, costly ones first.
 
-The pass works on the kernels of a graph, after fusion; nothing behind it shares equal values, which
-would undo it. A copy is computed by the same kernel, or, where it follows from other results of that
-kernel element by element, from these; so it has the same bits, and random numbers are the same.
+The pass works on the kernels of a graph, after fusion; nothing behind it shares equal values,
+which would undo it. A copy is computed by the same kernel, or, where it follows from other results
+of that kernel element by element, from these; so it has the same bits, random ones included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Node, Value, topological
 from .alias import alias_of
-from .fuse import fuse
 from .recompute_choice import Choice
 from .recompute_plan import Costs, Kernels, Unfolded
 from .schedule import greedy
@@ -64,14 +69,20 @@ class Recomputed:
 
 def recomputed(graph: Graph, limit: int, costs: Costs) -> Recomputed:
     """`rematerialize`, with all that is known of the result."""
-    found: Unfolded | None = None
-    for order in (greedy(graph), graph.nodes):
-        chosen = Choice(Kernels(graph, order, costs), limit).run()
-        if found is None or chosen.peak < found.peak:
-            found = chosen
-        if found.peak <= limit:
+    best: Choice | None = None
+    known = Kernels(graph, greedy(graph), costs)
+    for kernels, spread in (known, False), (known, True), (None, True):
+        if kernels is None:
+            kernels = Kernels(graph, graph.nodes, costs)
+        choice = Choice(kernels, limit, spread)
+        choice.run()
+        if best is None or choice.now.peak < best.now.peak:
+            best = choice
+        if best.now.peak <= limit:
             break
-    assert found is not None
+    assert best is not None
+    best.take_back()
+    found = best.now
     made, ordered = _Writer(found).write()
     return Recomputed(made, ordered, found.peak, found.seconds)
 
@@ -135,4 +146,4 @@ class _Writer:
         return found
 
 
-__all__ = ["Callable", "Costs", "Iterator", "Recomputed", "Sequence", "fuse", "rematerialize"]
+__all__ = ["Costs", "Recomputed", "recomputed", "rematerialize"]

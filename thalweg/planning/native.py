@@ -16,6 +16,7 @@ from ..codegen.kernels import load_kernels, running_pool
 from ..codegen.target import Target, host
 from ..codegen.templates import instantiate
 from ..core import flags
+from ..core.budget import Budget
 from ..ir import loops
 from ..ir.anchor import AnchorCall
 from ..ir.graph import Graph, substitute
@@ -30,6 +31,7 @@ from ..runtime.native import NativeKernel
 from ..runtime.native_program import NativeProgram
 from ..runtime.native_run import LoadedProgram
 from ..runtime.store import digest, store
+from .budget import plan_within, warn_if_over
 from .plan import Part, RunGraph, Tools, plan_program
 
 _KEPT = 4096
@@ -37,19 +39,20 @@ _kernels: OrderedDict[Any, NativeKernel | str] = OrderedDict()
 _lock = threading.Lock()
 
 
-def build(graph: Graph, run_graph: RunGraph) -> LoadedProgram:
+def build(graph: Graph, run_graph: RunGraph, budget: Budget | None = None) -> LoadedProgram:
     """The program of an optimised graph, loaded: found in the store, or made and stored.
-    ``run_graph`` computes graphs inside of nodes."""
+    ``run_graph`` computes graphs inside of nodes; ``budget`` is one of memory."""
     place = store()
-    name = digest("program", _describe(graph))
+    name = digest("program", _describe(graph), repr(budget))
     data = place.read(name)
     program = None if data is None else saved.load(data)
     if program is None:
-        program = plan_native(graph, run_graph)
+        program = plan_native(graph, run_graph, budget)
         data = saved.dump(program)
         if data is not None:
             place.write(name, data)
     report(program)
+    warn_if_over(program)
     return LoadedProgram(program, load_kernels(program.kernels), running_pool)
 
 
@@ -73,10 +76,15 @@ def _package() -> str:
     return digest(*parts)
 
 
-def plan_native(graph: Graph, run_graph: RunGraph) -> NativeProgram:
+def plan_native(
+    graph: Graph, run_graph: RunGraph, budget: Budget | None = None
+) -> NativeProgram:  # fmt: skip
     """The program of an optimised graph, as plain data."""
     tools = Tools(kernel_of, _compile, _fuse, schedule, run_graph, parts)
-    return plan_program(_fuse(graph), tools)
+    fused = _fuse(graph)
+    if budget is None:
+        return plan_program(fused, tools)
+    return plan_within(fused, tools, budget, _fuse)
 
 
 def _fuse(graph: Graph) -> Graph:

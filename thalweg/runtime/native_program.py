@@ -105,7 +105,8 @@ class NativeProgram:
     could be smaller than: the most bytes that live at once. ``results`` are the bytes of each
     result's memory, and ``donors[k]`` the input whose memory result k may take over if nobody else
     holds it (or -1). ``outputs`` are views of inputs or results, in order. ``counts`` says how
-    often each op is computed, ``elements`` estimates the work, ``names`` are those of the steps."""
+    often each op is computed, ``elements`` estimates the work, ``names`` are those of the
+    steps, ``budget`` the bytes that the arena was allowed to have."""
 
     kernels: tuple[NativeKernel, ...]
     records: tuple[Record, ...]
@@ -123,6 +124,7 @@ class NativeProgram:
     counts: Mapping[str, int]
     elements: int
     names: tuple[str, ...]
+    budget: int | None = None
 
     @property
     def host_steps(self) -> list[HostStep]:

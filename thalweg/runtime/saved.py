@@ -33,7 +33,7 @@ def dump(program: NativeProgram) -> bytes | None:
         tuple(tuple(p) for p in program.packings), program.packed,
         program.inputs, program.arena, program.least, program.results, program.donors,
         tuple((tuple(v.place), v.shape, v.dtype.name) for v in program.outputs),
-        dict(program.counts), program.elements, program.names,
+        dict(program.counts), program.elements, program.names, program.budget,
     )  # fmt: skip
     return marshal.dumps(plain)
 
@@ -49,7 +49,7 @@ def load(data: bytes) -> NativeProgram | None:
 def _program(
     kernels: Any, records: Any, args: Any, steps: Any, checks: Any, packings: Any, packed: int,
     inputs: int, arena: int, least: int, results: Any, donors: Any, outputs: Any, counts: Any,
-    elements: int, names: Any,
+    elements: int, names: Any, budget: int | None,
 ) -> NativeProgram:  # fmt: skip
     return NativeProgram(
         kernels=tuple(
@@ -65,7 +65,7 @@ def _program(
         outputs=tuple(
             View(Place(*place), shape, _dtype(name)) for place, shape, name in outputs
         ),
-        counts=counts, elements=elements, names=names,
+        counts=counts, elements=elements, names=names, budget=budget,
     )  # fmt: skip
 
 

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core import flags
+from ..core.budget import Budget
 from ..core.collector import uncollected
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Value, topological
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
 from ..runtime.program import Program
+from .budget import budget_of, note
 from .exclusive import exclusive, shared
 from .residuals import Forward, canonical, residual_values
 from .trace import State, Trace, enter, local, trie
@@ -157,6 +159,7 @@ def flush() -> None:
     if not trace.tensors or trace.scope is not None:
         return
     live = live_slots(trace)
+    note(trace)
     try:
         if live:
             _run(trace, live)
@@ -229,12 +232,12 @@ def make_history(
     return History(plan, residuals, leaves, dict(trace.boundaries))
 
 
-def compiled(graph: Graph) -> Executable:
-    """What computes ``graph``. The pipeline is imported when there is first something to compile:
+def compiled(graph: Graph, budget: Budget | None = None) -> Executable:
+    """What computes ``graph`` within a budget of memory. The pipeline is imported when there is first something to compile:
     `import thalweg` does not wait for compilers."""
     from ..pipeline import compile_graph
 
-    return compile_graph(graph)
+    return compile_graph(graph, budget)
 
 
 def make_plan(state: State, live: Sequence[int]) -> Plan:
@@ -261,7 +264,7 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     used = {n.out for n in topological(outputs) if n.op is INPUT}
     inputs = [i for i, v in enumerate(leaves) if v in used]
     graph = Graph([leaves[i] for i in inputs], list(outputs))
-    program = compiled(graph)
+    program = compiled(graph, budget_of(state))
     positions = [outputs[v] for v in values]
     ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}
     return Plan(

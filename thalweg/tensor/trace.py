@@ -313,6 +313,7 @@ class Local(threading.local):
         shared.enter()
         self.grad = True
         self.inference = False
+        self.budget: int | float | None = None  # see `budget`
         self.trace = Trace(True)
 
 
