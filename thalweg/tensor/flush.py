@@ -233,8 +233,8 @@ def make_history(
 
 
 def compiled(graph: Graph, budget: Budget | None = None) -> Executable:
-    """What computes ``graph`` within a budget of memory. The pipeline is imported when there is first something to compile:
-    `import thalweg` does not wait for compilers."""
+    """What computes ``graph`` within a budget of memory. The pipeline is imported when there is
+    first something to compile: `import thalweg` does not wait for compilers."""
     from ..pipeline import compile_graph
 
     return compile_graph(graph, budget)
