@@ -24,6 +24,7 @@ from .tensor import Parameter as Parameter
 from .tensor import Tensor as Tensor
 from .tensor.attach import Layout as layout
 from .tensor.attach import strided as strided
+from .tensor.budget import memory_budget as memory_budget
 from .tensor.creation import as_tensor as as_tensor
 from .tensor.creation import asarray as asarray
 from .tensor.creation import from_numpy as from_numpy
