@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -87,10 +88,10 @@ def assert_product(spec, x, y, out):
     assert (error <= of_scale * scale + of_result * abs(want) + smallest).all(), error.max()
 
 
-def run(spec, x, y, seed=None, end=True, bases=None):
+def run(spec, x, y, seed=None, end=True, bases=None, kept=()):
     """The native result, with every buffer against a page that must not be touched."""
     bases = bases or (x, y)
-    call = contraction(spec, x, y, bases)
+    call = replace(contraction(spec, x, y, bases), kept=kept)
     out = guarded(np.full(call.shape, 77, x.dtype), end)
     Runner(kernel(call))(*(guarded(b, end) for b in bases), out, seed=seed)
     return out
@@ -103,6 +104,19 @@ def test_shapes(spec, x_shape, y_shape):
     first = run(spec, x, y)
     assert_product(spec, x, y, first)
     assert run(spec, x, y, seed=1, end=False).tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize("m", [13, 20, 33, 200])
+@pytest.mark.parametrize("spec", ["mk,nk->mn", "mk,kn->mn"])
+def test_operands_that_are_kept(spec, m):
+    """Few rows, and a packed operand whose panels are fetched ahead."""
+    rng = np.random.default_rng(3)
+    x, y = (numbers(rng, shape, np.float32) for shape in ((m, 390), (390, 390)))
+    out = run(spec, x, y, kept=(1,))
+    assert_product(spec, x, y, out)
+    launches = kernel(replace(contraction(spec, x, y), kept=(1,))).launches
+    assert (1, 3) in [launch.packs for launch in launches]
+    assert run(spec, x, y, seed=4, end=False, kept=(1,)).tobytes() == out.tobytes()
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS[1:], *INTS], ids=lambda d: np.dtype(d).name)

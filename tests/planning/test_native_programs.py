@@ -216,6 +216,29 @@ def test_scans_compile_once_for_all_steps() -> None:
     assert kernels[0] == kernels[1]
 
 
+@pytest.mark.parametrize("spec", ["mk,nk->mn", "mk,kn->mn"])
+def test_scans_pack_constants_once(spec: str) -> None:
+    """Two products of a step read constants, and the first what the step before made; the packed
+    copies survive the kernels between them."""
+    length, rows, size = 4, 12, 140
+    h, x = variable(rows, size), variable(length, rows, size)
+    w, v = variable(size, size), variable(size, size)
+    a, s, u, t = (
+        variable(rows, size),
+        variable(rows, size),
+        variable(size, size),
+        variable(size, size),
+    )
+    new = ops.tanh(ops.dot(ops.sin(ops.dot(a, u, spec=spec)) + s, t, spec=spec))
+    body = Graph([a, s, u, t], [new, new * s])
+    results = ops.scan(h, x, w, v, body=body, num_carry=1, num_xs=1, length=length, reverse=False)
+    arrays = [numbers(*value.shape) * 0.1 for value in (h, x, w, v)]
+    program = agree([h, x, w, v], list(results), *arrays).program
+    symbols = [record.symbol for record in program.records]
+    assert symbols.count("pack_all_b") == 2
+    assert symbols.count("gemm") == 2 * length
+
+
 def test_loops_and_branches_run_native_programs() -> None:
     i, x = variable(dtype=int64), variable(400)
     a, b = variable(dtype=int64), variable(400)

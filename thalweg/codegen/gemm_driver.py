@@ -12,8 +12,11 @@ from .gemm_finish import Finish, touched
 from .gemm_operands import ARGUMENTS, Operands
 from .gemm_plan import Plan
 from .gemm_shape import Problem
-from .gemm_tile import Numbers, Source, Tile
+from .gemm_tile import LINE, Numbers, Source, Tile
 from .target import Target
+
+UNROLL = 4  # steps of the sum at a time
+FEW_TILES = 8
 
 
 class Driver(Operands):
@@ -24,6 +27,9 @@ class Driver(Operands):
     ) -> None:
         super().__init__(call, problem, plan, numbers)
         self.finish = Finish(call, problem, numbers, target, self.columns)
+        # Where a packed panel of B is used by a few tiles only, they fetch the next one meanwhile.
+        few = self.b.how == "shared" and self.a.most <= FEW_TILES
+        self.lines = max(1, UNROLL // self.a.most) if few else 0
         self.direct = self.finish.direct if plan.splits == 1 else -1
         at_hand = self.b.how == "shared" or (self.b.how == "local" and self.b.whole_rows)
         self.row_by_row = at_hand and self.blocks == 1 and _moved(call) >= 4
@@ -34,8 +40,7 @@ class Driver(Operands):
         plan, problem = self.plan, self.problem
         launches: list[Launch] = []
         self._functions()
-        if self.shared:
-            launches.append(self._pack_launch())
+        launches += [self._pack_launch(side) for side in self.shared]
         tiles = self.a.panels * self.b.panels
         tile = plan.rows * self.columns
         if plan.splits > 1:
@@ -78,6 +83,7 @@ class Driver(Operands):
             self.tiles[height] = Tile(
                 f"tile{height}", height, plan.vectors, a, b, self.numbers,
                 accumulates=self.blocks > 1, even=even, ahead=8 if direct_b else 0,
+                unroll=UNROLL, lines=self.lines,
             )  # fmt: skip
             self.tiles[height].emit(self.module)
         self._pack_functions()
@@ -232,7 +238,11 @@ class Driver(Operands):
         elif self.fetches and last is not None:
             with f.when(last):
                 fetch()
-        self.tiles[height].call(f, a, b, along, out, step, s.depth, before)
+        following = None
+        if self.lines:
+            part = f.mul(f.mul(row_tile, s.depth), self.lines * LINE // UNROLL)
+            following = f.gep("i8", f.gep(register, b, self.b.stride), part)
+        self.tiles[height].call(f, a, b, along, out, step, s.depth, before, following)
         if direct or plan.splits > 1:
             return
         name = f"finish{self.b.tail if tail else self.columns}"

@@ -21,9 +21,8 @@ from ..ir.loops import (
 )
 from .access import Place
 from .builder import Function, Int, Module, Val, literal, vector
-from .gemm_plan import LINE
 from .gemm_shape import NONE, Axis, Problem, plain_store
-from .gemm_tile import Numbers
+from .gemm_tile import LINE, Numbers, fetch_line
 from .in_place import in_place_pairs
 from .statements import Block
 from .target import Target
@@ -112,7 +111,6 @@ class Finish:
         the tile there will read and write."""
         outer = [("i64", f"o{k}") for k in range(len(self.problem.outer))]
         params = [("ptr", "args"), *outer, ("i64", "row"), ("i64", "col")]
-        module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         with module.function(name, params, internal=True) as f:
             at: dict[Axis, Int] = {
                 axis: f.param(f"o{k}") for k, axis in enumerate(self.problem.outer)
@@ -124,11 +122,10 @@ class Finish:
                 bytes = buffer.dtype.itemsize
                 start = f.load("ptr", f.gep("ptr", f.param("args"), k))
                 start = f.gep("i8", start, f.mul(first, bytes))
-                written = int(buffer.mode == "out")
                 for row in range(rows):
                     for line in range(0, self.columns * bytes, LINE):
                         place = f.gep("i8", start, row * step * bytes + line)
-                        f.emit(f"call void @llvm.prefetch.p0({place}, i32 {written}, i32 3, i32 1)")
+                        fetch_line(f, place, buffer.mode == "out")
 
     def fetch(
         self, f: Function, name: str, args: Val, outer: list[Int], row: Int, col: Int

@@ -10,9 +10,9 @@ from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val
 from .gemm_finish import in_place
 from .gemm_pack import Pack
-from .gemm_plan import LINE, Plan
+from .gemm_plan import Plan
 from .gemm_shape import Axis, Problem
-from .gemm_tile import Numbers
+from .gemm_tile import LINE, Numbers
 
 ARGUMENTS = [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]
 PACK_CHUNK, PACK_UNIT = 1 << 15, 1 << 17  # elements packed by a call at least, by a unit at most
@@ -159,33 +159,23 @@ class Operands:
 
     # --- packing --------------------------------------------------------------------------------
 
-    def _pack_launch(self) -> Launch:
-        elements = sum(self._outer_count(s) * s.axis.size for s in self.shared)
-        elements *= self.problem.depth
+    def _pack_launch(self, side: Side) -> Launch:
+        elements = self._outer_count(side) * side.axis.size * self.problem.depth
         most = max(1, min(PACK_UNIT, elements // 8) // self.plan.depth)
-        self.groups = {s.letter: max(1, min(most // s.width, s.panels)) for s in self.shared}
-        counts = [
-            self._outer_count(s) * self.blocks * -(-s.panels // self.groups[s.letter])
-            for s in self.shared
-        ]
+        group = max(1, min(most // side.width, side.panels))
+        count = self._outer_count(side) * self.blocks * -(-side.panels // group)
+        name = f"pack_all_{side.letter}"
         with (
-            self.module.function("pack", ARGUMENTS) as f,
+            self.module.function(name, ARGUMENTS) as f,
             f.loop(f.param("lo"), f.param("hi")) as unit,
         ):
-            if len(self.shared) == 1:
-                self._pack_unit(f, self.shared[0], unit)
-            else:
-                f.either(
-                    f.test("slt", unit, counts[0]),
-                    lambda: self._pack_unit(f, self.shared[0], unit),
-                    lambda: self._pack_unit(f, self.shared[1], f.sub(unit, counts[0])),
-                )
-        chunk = PACK_CHUNK * sum(counts) // max(elements, 1)
-        return Launch("pack", sum(counts), max(1, min(chunk, -(-sum(counts) // 4))))
+            self._pack_unit(f, side, group, unit)
+        chunk = max(1, min(PACK_CHUNK * count // max(elements, 1), -(-count // 4)))
+        packs = side.operand.buffer, self.packed_at[side.letter]
+        return Launch(name, count, chunk, packs)
 
-    def _pack_unit(self, f: Function, side: Side, unit: Int) -> None:
+    def _pack_unit(self, f: Function, side: Side, size_of_group: int, unit: Int) -> None:
         """A group of panels of one block of the sum."""
-        size_of_group = self.groups[side.letter]
         groups = -(-side.panels // size_of_group)
         group, rest = f.rem(unit, groups), f.div(unit, groups)
         block, number = f.rem(rest, self.blocks), f.div(rest, self.blocks)

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 from .gemm_shape import Axis, Problem
-from .gemm_tile import Numbers
+from .gemm_tile import LINE, Numbers
 from .target import Target
 
 PANEL_BYTES = 24 * 1024  # of a packed panel of B: most of the first-level cache
@@ -26,9 +26,10 @@ COLUMNS_BYTES = 160 * 1024  # of the columns of B that a unit packs row by row
 ROW_BYTES = 512  # read from one row of an operand at least, before the next
 SMALL_BYTES = 64 * 1024  # of an operand that stays near the processor unpacked
 CLOSE_DEPTH = 128
+LEAST_SUMS = 12  # registers of a tile; with fewer, multiplications wait for the ones before
 MOST_ROWS = 192  # that all fit into one block
 UNIT_WORK = 1 << 20  # multiplications worth a unit of their own
-LINE, SETS, WAYS = 64, 64, 8  # of the first-level cache
+SETS, WAYS = 64, 8  # of the first-level cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,16 @@ class Plan:
     splits: int
 
 
-def choose(problem: Problem, numbers: Numbers, target: Target) -> Plan:
+def choose(problem: Problem, numbers: Numbers, target: Target, kept: bool = False) -> Plan:
+    """The plan of a product; ``kept`` tells whether B, once packed, serves many of them."""
     m, n, k = problem.row.size, problem.col.size, problem.inner.size
     rows, vectors = tile_shape(m, n, numbers.lanes, target)
     columns = vectors * numbers.lanes
     row_panels, col_panels = -(-m // rows), -(-n // columns)
     one_row_block = row_panels * rows <= MOST_ROWS
     b = "direct" if _reads_b(problem, numbers, row_panels) else "local"
-    if b != "direct" and not one_row_block:
+    once = kept and k * n * numbers.bytes > SMALL_BYTES and (b != "direct" or row_panels > 1)
+    if once or (b != "direct" and not one_row_block):
         b = "shared"
     depth, wide = PANEL_BYTES // (columns * numbers.bytes), 512
     if b == "local" and problem.col.b == 1:
@@ -109,7 +112,7 @@ def tile_shape(m: int, n: int, lanes: int, target: Target) -> tuple[int, int]:
         rows = -(-m // panels)
         columns = -(-n // (vectors * lanes))
         # two multiplications and two loads a cycle; sums of one chain wait for each other
-        cost = float(max(rows * vectors, rows + vectors, 10))
+        cost = float(max(rows * vectors, rows + vectors, LEAST_SUMS))
         usual = rows == full and vectors == 2
         rating = (
             panels * columns * cost * (1.0 if usual else 1.03),

@@ -14,6 +14,16 @@ from .builder import Function, Int, Module, Val, as_value, literal, size_of, vec
 from .target import Target
 from .types import as_computed, memory_type, register_type
 
+LINE = 64  # bytes
+
+
+def fetch_line(f: Function, pointer: Val, for_writing: bool = False, level: int = 1) -> None:
+    """Ask for a cache line; ``level`` is the cache that it shall come to."""
+    f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    f.emit(
+        f"call void @llvm.prefetch.p0({pointer}, i32 {int(for_writing)}, i32 {4 - level}, i32 1)"
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -84,11 +94,12 @@ class Source:
 class Tile:
     """One micro-kernel function, called as
 
-    name(a, b, along, out, row_step, depth, before)
+    name(a, b, along, out, row_step, depth, before, following)
 
     which writes its sums to ``out``, rows ``row_step`` elements apart. ``along`` is the distance of
     B's rows, for tiles that read B packed and as it lies. A tile that ``accumulates`` adds what
-    lies at ``before``. ``unroll`` divides every depth if ``even``.
+    lies at ``before``. ``unroll`` divides every depth if ``even``. A tile with ``lines`` fetches
+    so many cache lines from ``following`` on in each ``unroll`` steps.
     """
 
     name: str
@@ -101,6 +112,7 @@ class Tile:
     even: bool = False
     unroll: int = 4
     ahead: int = 0  # rows of B to prefetch in advance
+    lines: int = 0
 
     @property
     def columns(self) -> int:
@@ -108,17 +120,18 @@ class Tile:
 
     def emit(self, module: Module) -> None:
         params = [("ptr", "a"), ("ptr", "b"), ("i64", "along"), ("ptr", "out"), ("i64", "row_step")]
-        params += [("i64", "depth"), ("ptr", "before")]
+        params += [("i64", "depth"), ("ptr", "before"), ("ptr", "following")]
         with module.function(self.name, params, internal=True) as f:
             self._body(f)
 
     def call(
         self, f: Function, a: Val, b: Val, along: Int, out: Val, row_step: Int, depth: Int,
-        before: Val | None = None,
+        before: Val | None = None, following: Val | None = None,
     ) -> None:  # fmt: skip
+        nothing = Val("ptr", "null")
         f.call(
             "void", self.name, a, b, as_value(along), out, as_value(row_step), as_value(depth),
-            before or Val("ptr", "null"),
+            before or nothing, following or nothing,
         )  # fmt: skip
 
     def _body(self, f: Function) -> None:
@@ -131,6 +144,9 @@ class Tile:
         rest: Int = 0 if self.even else f.rem(depth, self.unroll)
         whole = f.sub(depth, rest)
         with f.carry(0, whole, sums, self.unroll) as (k, now, following):
+            for line in range(self.lines):
+                at = f.add(f.mul(k, self.lines * LINE // self.unroll), line * LINE)
+                fetch_line(f, f.gep("i8", f.param("following"), at), level=2)
             for step in range(self.unroll):
                 now = self._step(f, k, step, now)
             following[:] = now
@@ -164,10 +180,8 @@ class Tile:
 
     def _prefetch(self, f: Function, row: Val, for_writing: bool = False) -> None:
         """The cache lines of a row of the tile."""
-        f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-        for line in range(0, self.columns * self.numbers.bytes, 64):
-            at = f.gep("i8", row, line)
-            f.emit(f"call void @llvm.prefetch.p0({at}, i32 {int(for_writing)}, i32 3, i32 1)")
+        for line in range(0, self.columns * self.numbers.bytes, LINE):
+            fetch_line(f, f.gep("i8", row, line), for_writing)
 
     def _write(self, f: Function, sums: list[Val]) -> None:
         numbers = self.numbers

@@ -47,7 +47,8 @@ class AnchorCall:
     """``params`` are all buffers of the kernel: operands, then results (modes 'in' and 'out'), in
     the order of the native kernel's arguments. ``shape`` and ``dtype`` are those of the anchor's
     own result; templates may ask for some dimensions to be merged (a convolution's result is
-    seen as [batch, channels, positions])."""
+    seen as [batch, channels, positions]). ``kept`` are operands that many calls in a row find
+    unchanged: what a launch packs of them (`Launch.packs`) serves all those calls."""
 
     template: str
     attrs: tuple[tuple[str, Any], ...]
@@ -56,3 +57,4 @@ class AnchorCall:
     dtype: DType
     params: tuple[Buffer, ...]
     epilogue: Epilogue
+    kept: tuple[int, ...] = ()

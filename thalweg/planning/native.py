@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,22 +130,26 @@ def _is_group(node: Node) -> bool:
     return node.op is PRIMITIVES["fused"]
 
 
-def kernel_of(node: Node, quiet: bool = False) -> NativeKernel | str:
-    """The kernel of a node, or why it runs on the host. Equal nodes have one kernel. A kernel that
-    cannot be made is an error if ``quiet``; else it is warned of, and the node runs on the host."""
+def kernel_of(
+    node: Node, kept: tuple[int, ...] = (), quiet: bool = False
+) -> NativeKernel | str:  # fmt: skip
+    """The kernel of a node, or why it runs on the host. Equal nodes have one kernel. ``kept`` are
+    operands that many launches find unchanged. A kernel that cannot be made is an error if
+    ``quiet``; else it is warned of, and the node runs on the host."""
     key = (
         flags.winograd,
         node.op.name,
         attrs_key(node.attrs),
         tuple(v.type for v in node.inputs),
         node.types,
+        kept,
     )
     with _lock:
         found = _kernels.get(key)
         if found is not None:
             _kernels.move_to_end(key)
             return found
-    made = _native(node) if quiet else _lower(node)
+    made = _native(node, kept) if quiet else _lower(node, kept)
     with _lock:
         _kernels[key] = made
         if len(_kernels) > _KEPT:
@@ -152,9 +157,9 @@ def kernel_of(node: Node, quiet: bool = False) -> NativeKernel | str:
     return made
 
 
-def _lower(node: Node) -> NativeKernel | str:
+def _lower(node: Node, kept: tuple[int, ...]) -> NativeKernel | str:
     try:
-        return _native(node)
+        return _native(node, kept)
     except Exception as error:
         if flags.backend == "native":
             raise
@@ -166,14 +171,16 @@ def _lower(node: Node) -> NativeKernel | str:
         return f"its lowering failed: {error}"
 
 
-def _native(node: Node) -> NativeKernel | str:
+def _native(node: Node, kept: tuple[int, ...]) -> NativeKernel | str:
     lowered = lower_node(node)
     if lowered is None:
         rule = getattr(node.op, "lower", None)
         if isinstance(rule, Host):
             return str(rule)
         return "it has no lowering" if rule is None else f"it has no lowering yet ({rule})"
-    return instantiate(lowered, host()) if isinstance(lowered, AnchorCall) else _compile(lowered)
+    if isinstance(lowered, AnchorCall):
+        return instantiate(replace(lowered, kept=kept), host())
+    return _compile(lowered)
 
 
 def _compile(kernel: loops.Kernel) -> NativeKernel:

@@ -8,7 +8,7 @@ down as records.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,12 @@ from ..runtime.native_program import (
     View,
 )
 from .layout import Layout, Planner
-from .scans import ScanStep
+from .scans import ScanStep, packed_sizes
 from .steps import COPY, EXTENT, PythonStep, Step, copied, copy_step, extent_of, kernel_step
 
-# How a node is computed natively: its kernel, or why it has none.
-Lower = Callable[[Node], NativeKernel | str]
+# How a node is computed natively: its kernel, or why it has none; positions of the operands that
+# many launches of the kernel find unchanged.
+Lower = Callable[[Node, tuple[int, ...]], NativeKernel | str]
 # Runs a graph on arrays: for nodes that carry graphs and run on the host.
 RunGraph = Callable[[Graph, Sequence[Any]], Sequence[Any]]
 
@@ -76,11 +77,16 @@ def plan_program(graph: Graph, tools: Tools) -> NativeProgram:
 
 
 def _steps(
-    graph: Graph, tools: Tools, further: Sequence[Value] = (), distinct: bool = False
+    graph: Graph,
+    tools: Tools,
+    further: Sequence[Value] = (),
+    distinct: bool = False,
+    kept: Collection[Value] = (),
 ) -> tuple[list[Step], dict[Value, tuple[Value, int]], list[Value], bool]:
     """The steps of a graph, its views, and its outputs; copies are added where an output cannot
-    stand where it is computed. ``distinct`` asks for memory of its own for every output. The last
-    result tells whether all of it is native."""
+    stand where it is computed. ``distinct`` asks for memory of its own for every output; ``kept``
+    are inputs that many runs of the steps find unchanged. The last result tells whether all of it
+    is native."""
     steps: list[Step] = []
     views: dict[Value, tuple[Value, int]] = {}
     native = True
@@ -90,7 +96,8 @@ def _steps(
         if offset is not None:
             views[node.out] = node.inputs[0], offset
             continue
-        step = _step(node, tools)
+        still = tuple(i for i, v in enumerate(node.inputs) if _root(v, views)[0] in kept)
+        step = _step(node, tools, still)
         native = native and not isinstance(step, PythonStep)
         steps.append(step)
     outputs: list[Value] = []
@@ -123,7 +130,7 @@ def _root(value: Value, views: dict[Value, tuple[Value, int]]) -> tuple[Value, i
     return value, offset
 
 
-def _step(node: Node, tools: Tools) -> Step:
+def _step(node: Node, tools: Tools, kept: tuple[int, ...]) -> Step:
     if node.op is COPY:
         return copy_step(node)
     if node.op is EXTENT:
@@ -132,10 +139,10 @@ def _step(node: Node, tools: Tools) -> Step:
     if hasattr(node.op, "run_with"):
         scan = _scan(node, tools, counts)
         return scan or _host(node, tools, counts, "runs the programs of its graphs")
-    kernel = tools.lower(node)
+    kernel = tools.lower(node, kept)
     if isinstance(kernel, str):
         return _host(node, tools, counts, kernel)
-    return kernel_step(node, kernel, counts)
+    return kernel_step(node, kernel, counts, kept)
 
 
 def _host(node: Node, tools: Tools, counts: Counter[str], reason: str) -> PythonStep:
@@ -158,7 +165,10 @@ def _scan(node: Node, tools: Tools, counts: Counter[str]) -> ScanStep | None:
     body = tools.prepare(node.attrs["body"])
     if _watches(body, tools):
         return None
-    steps, views, outputs, native = _steps(body, tools, distinct=True)
+    moving = node.attrs["num_carry"] + node.attrs["num_xs"]
+    steps, views, outputs, native = _steps(
+        body, tools, distinct=True, kept=frozenset(body.inputs[moving:])
+    )
     if not native:
         return None
     layout = Planner(body.inputs, outputs, steps, views).plan()
@@ -169,7 +179,7 @@ def _scan(node: Node, tools: Tools, counts: Counter[str]) -> ScanStep | None:
         counts[name] += count * node.attrs["length"]
     return ScanStep(
         f"scan of {node.attrs['length']}", node.inputs, node.outputs, node.location,
-        (layout.arena,), (), counts, node=node, body=layout,
+        (layout.arena, *packed_sizes(steps)), (), counts, node=node, body=layout,
     )  # fmt: skip
 
 

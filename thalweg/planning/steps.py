@@ -15,7 +15,7 @@ from ..codegen.copying import copy_kernel
 from ..core.dtypes import int64
 from ..ir.node import Node, Value
 from ..ir.types import TensorType
-from ..runtime.native import NativeKernel
+from ..runtime.native import Launch, NativeKernel
 from ..runtime.native_program import Place
 
 Launches = Iterator[tuple[NativeKernel, list[Place]]]
@@ -81,9 +81,12 @@ class Step:
 
 @dataclass
 class KernelStep(Step):
-    """One kernel on operands, results and workspaces."""
+    """One kernel on operands, results and workspaces. ``once`` are the launches that pack operands
+    which many runs of the step find unchanged: they need not run again as long as what they made,
+    which has no workspace among the step's, is held for them."""
 
     kernel: NativeKernel = field(kw_only=True)
+    once: tuple[Launch, ...] = ()
 
     def emit(
         self, reads: Sequence[Place], writes: Sequence[Place], workspaces: Sequence[Place]
@@ -106,14 +109,20 @@ class PythonStep(Step):
 
 
 def kernel_step(
-    node: Node, kernel: NativeKernel, counts: Counter[str] | None = None
+    node: Node, kernel: NativeKernel, counts: Counter[str] | None = None,
+    kept: Sequence[int] = (),
 ) -> KernelStep:  # fmt: skip
-    """The step of a node that has a kernel."""
+    """The step of a node that has a kernel. ``kept`` are operands that many runs of the step find
+    unchanged."""
+    once = tuple(each for each in kernel.launches if each.packs and each.packs[0] in kept)
+    held = {each.packs[1] for each in once if each.packs}
+    first = len(node.inputs) + len(node.outputs)
+    workspaces = tuple(0 if first + i in held else n for i, n in enumerate(kernel.workspaces))
     pairs = tuple((operand, result - len(node.inputs)) for operand, result in kernel.in_place)
     counts = Counter([node.op.name]) if counts is None else counts
     return KernelStep(
-        kernel.name, node.inputs, node.outputs, node.location, kernel.workspaces, pairs, counts,
-        kernel=kernel,
+        kernel.name, node.inputs, node.outputs, node.location, workspaces, pairs, counts,
+        kernel=kernel, once=once,
     )  # fmt: skip
 
 
