@@ -6,7 +6,7 @@ from ..core import flags
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from . import conv_direct as direct
-from . import winograd
+from . import winograd, winograd_weights
 from .builder import Module
 from .conv_direct import Direct, DirectWeightGrad
 from .conv_multiply import Multiply
@@ -24,6 +24,7 @@ from .conv_weight_grad import WeightGrad
 from .target import Target
 from .templates import template
 from .winograd import Winograd
+from .winograd_weights import WinogradWeightGrad
 
 
 @template("conv")
@@ -57,6 +58,8 @@ def conv_weight_grad(call: AnchorCall, target: Target) -> NativeKernel:
     single = problem.channels == problem.rows == 1 and problem.groups > 1
     if single and direct.suits(problem, tile_for(call.dtype, target)):
         return DirectWeightGrad(call, problem, x, g, target).build()
+    if flags.winograd and winograd_weights.pays(problem, tile_for(call.dtype, target)):
+        return WinogradWeightGrad(call, problem, x, g, target).build()
     return WeightGrad(call, problem, x, g, target).build()
 
 

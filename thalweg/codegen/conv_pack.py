@@ -213,7 +213,7 @@ def _write_weight_pass(
 
 def write_columns(
     module: Module, problem: Problem, layout: Layout, passes: Sequence[Pass], tile: Tile,
-    inline: bool,
+    inline: bool, name: str = COLUMNS,
 ) -> None:  # fmt: skip
     """``columns(source, panel, first, c0, channels, t0, taps, table)`` packs ``tile.columns``
     positions from ``first`` on (counted through the batch) as [channel][tap][column]. ``table`` are
@@ -224,7 +224,7 @@ def write_columns(
         ("i64", "c0"), ("i64", "channels"), ("i64", "t0"), ("i64", "taps"),
         ("ptr noalias readonly", "table"),
     ]  # fmt: skip
-    with module.function(COLUMNS, params, internal=True) as f:
+    with module.function(name, params, internal=True) as f:
         _Columns(f, problem, layout, tile, passes[0].offsets if inline else None).write()
 
 

@@ -12,12 +12,13 @@ SPREAD = "spread"
 
 
 def write_spread(
-    module: Module, problem: Problem, operand: Operand, layout: Layout, tile: Tile, target: int
-) -> None:
-    """``spread(args, lo, hi)`` copies channels lo .. hi (counted through the batch) of the operand
-    into argument ``target``."""
+    module: Module, problem: Problem, operand: Operand, layout: Layout, tile: Tile, target: int,
+    name: str = SPREAD,
+) -> None:  # fmt: skip
+    """``spread(args, lo, hi)``, or of another ``name``, copies channels lo .. hi (counted through
+    the batch) of the operand into argument ``target``."""
     channels = problem.groups * problem.channels
-    with module.function(SPREAD, [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]) as f:
+    with module.function(name, [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]) as f:
         source, copy = argument(f, operand.buffer), argument(f, target)
         stored = memory_type(operand.dtype)
         with f.loop(f.param("lo"), f.param("hi")) as unit:

@@ -23,7 +23,7 @@ from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, as_value, literal
 from .conv_pack import COLUMNS, Pass, ceil_div, round_up, write_columns
-from .conv_problem import Axis, Problem, Tap, copy_layout
+from .conv_problem import Axis, Layout, Problem, Tap, copy_layout
 from .conv_result import Finish, Writer
 from .conv_spread import SPREAD, argument, write_spread
 from .conv_tile import TILE, Tile, store_front, tile_for, write_tile
@@ -114,6 +114,30 @@ def choose_cut(problem: Problem, tiles: int, transform: Maps, tile: Tile) -> Cut
     return best[1] if best else None
 
 
+def tiled(problem: Problem, transform: Maps) -> Problem:
+    """The problem over tiles: positions are tiles, the source is split into phases of a tile,
+    and the elements of a tile are parts."""
+    m, reach = transform.outputs, ceil_div(transform.taps - 1, transform.outputs)
+    axes = []
+    for axis in problem.axes:
+        count = ceil_div(axis.count, m)
+        parts = (tuple[Tap, ...](),) * m
+        extent = count + reach
+        axes.append(
+            Axis(axis.size, m, tuple(range(m)), axis.low, extent, count, parts, axis.count, m)
+        )
+    return replace(problem, axes=tuple(axes))
+
+
+def patch_offset(layout: Layout, outputs: int, i: int, j: int) -> int:
+    """Where element (i, j) of a patch lies in a source split into phases of a tile."""
+    high, low = layout.phases
+    across, along = layout.elements
+    return (
+        i % outputs * high + i // outputs * across + j % outputs * low + j // outputs * along
+    )  # fmt: skip
+
+
 class Winograd:
     """Writes the kernel of one problem that `suits`."""
 
@@ -124,7 +148,7 @@ class Winograd:
         self.call, self.problem, self.x, self.w = call, problem, x, call.operands[1]
         self.target, self.tile = target, tile_for(call.dtype, target)
         self.maps = maps(outputs, len(problem.axes[0].parts[0]))
-        self.tiles = self._tiled(problem)
+        self.tiles = tiled(problem, self.maps)
         self.layout = copy_layout(self.tiles)
         self.total = self.tiles.batch * self.tiles.positions
         cut = choose_cut(problem, self.total, self.maps, self.tile)
@@ -133,28 +157,6 @@ class Winograd:
         self.cut = cut
         self.filters_at = len(call.params)
         self.source_at = self.filters_at + 1
-
-    def _tiled(self, problem: Problem) -> Problem:
-        """The problem over tiles: positions are tiles, the source is split into phases of a tile,
-        and the elements of a tile are parts."""
-        m, reach = self.maps.outputs, ceil_div(self.maps.taps - 1, self.maps.outputs)
-        axes = []
-        for axis in problem.axes:
-            count = ceil_div(axis.count, m)
-            axes.append(
-                Axis(
-                    axis.size,
-                    m,
-                    tuple(range(m)),
-                    axis.low,
-                    count + reach,
-                    count,
-                    (tuple[Tap, ...](),) * m,
-                    axis.count,
-                    m,
-                )
-            )
-        return replace(problem, axes=tuple(axes))
 
     @property
     def patch(self) -> int:
@@ -203,9 +205,7 @@ class Winograd:
         return self.patch // self.cut.together
 
     def _patch_offset(self, i: int, j: int) -> int:
-        m, (high, low) = self.maps.outputs, self.layout.phases
-        across, along = self.layout.elements
-        return i % m * high + i // m * across + j % m * low + j // m * along
+        return patch_offset(self.layout, self.maps.outputs, i, j)
 
     def _patch_rows(self, group: int) -> range:
         return range(group * self.cut.together, (group + 1) * self.cut.together)
