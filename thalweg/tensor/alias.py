@@ -408,7 +408,10 @@ def _assign_through_view(
         detached = _detached(chain)
         written = write_chain(base_meta.value, chain, new)
         value = kept_gradient(base_meta, written, detached)
-        found = transition(trace, key, name, lambda: (value,))
+        # What was detached gets a history of its own; that of the base stays as it is.
+        apart = local.grad and _detached(chain[-1:]) and requires_grad(new)
+        made = (value, new) if apart else (value,)
+        found = transition(trace, key, name, lambda: made)
         found.info = new
         if not extra.untracked:
             own = (base_meta.value, tensor._meta.value)
@@ -417,10 +420,28 @@ def _assign_through_view(
         trace.state = found
     repoint(trace, base, found.metas[0])
     _note_alias(base, found.info)
+    for meta in found.metas[1:]:
+        _own_history(trace, tensor, extra, base, meta)
     if extra.untracked:
         extra.silent += 1
         base._ensure_extra().silent += 1
     _export(base)
+
+
+def _own_history(trace: Trace, view: Tensor, extra: Extra, base: Tensor, meta: Meta) -> None:
+    """Let a detached view, through which its base was just written, stand for the value that was
+    written, as far as gradients are concerned, until somebody else writes to the base."""
+    old = view._meta
+    if extra.trace is trace and view._slot < len(trace.tensors):
+        trace.tensors[view._slot] = None
+    meta.strides, meta.offset, meta.chain = old.strides, old.offset, old.chain
+    if meta.root is None:
+        base._meta.shown_by(meta)
+    trace.tensors.append(view)
+    view._slot, view._meta, view._buffer = meta.slot, meta, None
+    extra.trace, extra.seen = trace, base._ensure_extra().version
+    extra.shown, extra.history = base._slot, None
+    _settle(view, base, trace)
 
 
 def _export(tensor: Tensor) -> None:

@@ -47,6 +47,32 @@ for _name, (_kind, _size, _options) in TORCHVISION.items():
     _torchvision(_name, _kind, _size, _options)
 
 
+@entry("torchvision/alexnet", _CLASSIFIER, "torchvision")
+def alexnet() -> Case:
+    from torchvision.models import alexnet
+
+    return Case(alexnet(num_classes=7, dropout=0.0), (normal(2, 3, 64, 64),))
+
+
+@entry("torchvision/vgg11_bn features", _CLASSIFIER, "torchvision")
+def vgg() -> Case:
+    """Without the classifier, whose weights alone take half a gigabyte."""
+    from torchvision.models import vgg11_bn
+
+    return Case(vgg11_bn().features, (normal(2, 3, 64, 64),))
+
+
+@entry("torchvision/maxvit", "vision transformer", "torchvision")
+def maxvit() -> Case:
+    from torchvision.models.maxvit import MaxVit
+
+    model = MaxVit(
+        input_size=(64, 64), stem_channels=8, partition_size=4, block_channels=[16, 32],
+        block_layers=[1, 2], head_dim=8, stochastic_depth_prob=0.0, num_classes=7,
+    )  # fmt: skip
+    return Case(model, (normal(2, 3, 64, 64),), optimizer="AdamW")
+
+
 @entry("torchvision/fcn_resnet50", "segmentation", "torchvision")
 def fcn() -> Case:
     from torchvision.models.segmentation import fcn_resnet50
@@ -94,15 +120,16 @@ def raft() -> Case:
 # ---- segmentation_models_pytorch
 
 
-def _segmentation(name: str, options: dict[str, Any]) -> None:
+def _segmentation(name: str, options: dict[str, Any], size: int = 64) -> None:
     @entry(f"segmentation_models/{name}", "segmentation", "segmentation-models-pytorch", "timm")
     def build() -> Case:
         import segmentation_models_pytorch as smp
 
         model = getattr(smp, name)("resnet18", encoder_weights=None, classes=2, **options)
-        return Case(model, (normal(2, 3, 64, 64),))
+        return Case(model, (normal(2, 3, size, size),))
 
 
+_segmentation("PAN", {}, 128)
 for _name, _options in {
     "Unet": {}, "UnetPlusPlus": {}, "FPN": {"decoder_dropout": 0.0}, "Linknet": {},
     "PSPNet": {"psp_dropout": 0.0}, "DeepLabV3Plus": {"decoder_aspp_dropout": 0.0},
@@ -200,6 +227,13 @@ _vit("CrossFormer", "crossformer", "CrossFormer",
 _vit("NesT", "nest", "NesT", {"image_size": 32, "patch_size": 4, "dim": 16, "heads": 2,
                               "num_hierarchies": 2, "block_repeats": (1, 1), "num_classes": 5},
      (2, 3, 32, 32))  # fmt: skip
+_vit("MobileViT", "mobile_vit", "MobileViT",
+     {"image_size": (64, 64), "dims": [16, 24, 32], "num_classes": 5, "depths": (1, 1, 1),
+      "channels": [8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 32]}, (2, 3, 64, 64))  # fmt: skip
+_vit("ViViT", "vivit", "ViViT",
+     {"image_size": 16, "image_patch_size": 8, "frames": 4, "frame_patch_size": 2,
+      "num_classes": 5, "dim": 32, "spatial_depth": 1, "temporal_depth": 1, "heads": 2,
+      "mlp_dim": 64}, (2, 3, 4, 16, 16), "video")  # fmt: skip
 _vit("XCiT", "xcit", "XCiT", {**_IMAGE, "cls_depth": 1, "local_patch_kernel_size": 3},
      (2, 3, 32, 32))  # fmt: skip
 _vit("SimpleViT with FFT", "simple_vit_with_fft", "SimpleViT", {**_IMAGE, "freq_patch_size": 8},

@@ -110,8 +110,8 @@ for _file, _make in {
     "PreActResNet18()", "googlenet": "GoogLeNet()", "densenet": "DenseNet(Bottleneck, [2,2,2,2], "
     "growth_rate=8)", "resnext": "ResNeXt([1,1,1], 4, 8)", "senet": "SENet(PreActBlock, [1,1,1,1])",
     "mobilenet": "MobileNet()", "mobilenetv2": "MobileNetV2()",
-    "shufflenetv2": "ShuffleNetV2(0.5)", "pnasnet": "PNASNetA()", "efficientnet":
-    "EfficientNetB0()", "regnet": "RegNetX_200MF()", "dla_simple": "SimpleDLA()",
+    "shufflenet": "ShuffleNetG2()", "shufflenetv2": "ShuffleNetV2(0.5)",
+    "pnasnet": "PNASNetA()", "efficientnet": "EfficientNetB0()", "regnet": "RegNetX_200MF()", "dla_simple": "SimpleDLA()",
 }.items():  # fmt: skip
     entry(f"pytorch-cifar/{_file}", "convolutional classifier",
           "github:kuangliu/pytorch-cifar")(_cifar(_file, _make))  # fmt: skip
@@ -422,18 +422,40 @@ def hifi_discriminator() -> Case:
     return Case(module.DiscriminatorP(3), (normal(1, 1, 100),))
 
 
-@entry("Tacotron 2 encoder", "audio", "github:NVIDIA/tacotron2")
-def tacotron() -> Case:
-    """Its decoder asks for a GPU by name."""
+def _tacotron() -> Any:
     for name in ("librosa", "librosa.util", "librosa.filters"):  # for spectrograms, not the model
         sys.modules.setdefault(name, ModuleType(name))
     vars(sys.modules["librosa.util"]).update(pad_center=None, tiny=None, normalize=None)
     vars(sys.modules["librosa.filters"]).update(mel=None)
-    module = module_of("NVIDIA/tacotron2", "model.py")
+    return module_of("NVIDIA/tacotron2", "model.py")
+
+
+@entry("Tacotron 2 encoder", "audio", "github:NVIDIA/tacotron2")
+def tacotron_encoder() -> Case:
+    module = _tacotron()
     settings = SimpleNamespace(
         encoder_kernel_size=5, encoder_n_convolutions=2, encoder_embedding_dim=16,
     )  # fmt: skip
     return Case(module.Encoder(settings), (normal(2, 16, 6), np.array([6, 4])))
+
+
+@entry("Tacotron 2 decoder", "audio", "github:NVIDIA/tacotron2")
+def tacotron_decoder() -> Case:
+    """Its mask, which the source makes on a GPU by name, is made on the CPU."""
+    import torch
+
+    module = _tacotron()
+    module.get_mask_from_lengths = lambda lengths: (
+        torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+    )
+    settings = SimpleNamespace(
+        n_mel_channels=5, n_frames_per_step=1, encoder_embedding_dim=12, attention_rnn_dim=14,
+        decoder_rnn_dim=10, prenet_dim=6, max_decoder_steps=10, gate_threshold=0.5,
+        p_attention_dropout=0.0, p_decoder_dropout=0.0, attention_dim=8,
+        attention_location_n_filters=3, attention_location_kernel_size=5,
+    )  # fmt: skip
+    inputs = (normal(2, 7, 12), normal(2, 5, 4, seed=2), np.array([7, 4]))
+    return Case(module.Decoder(settings), inputs)
 
 
 @entry("Whisper", "audio", "github:openai/whisper")
