@@ -111,7 +111,8 @@ for _file, _make in {
     "growth_rate=8)", "resnext": "ResNeXt([1,1,1], 4, 8)", "senet": "SENet(PreActBlock, [1,1,1,1])",
     "mobilenet": "MobileNet()", "mobilenetv2": "MobileNetV2()",
     "shufflenet": "ShuffleNetG2()", "shufflenetv2": "ShuffleNetV2(0.5)",
-    "pnasnet": "PNASNetA()", "efficientnet": "EfficientNetB0()", "regnet": "RegNetX_200MF()", "dla_simple": "SimpleDLA()",
+    "pnasnet": "PNASNetA()", "efficientnet": "EfficientNetB0()",
+    "regnet": "RegNetX_200MF()", "dla_simple": "SimpleDLA()",
 }.items():  # fmt: skip
     entry(f"pytorch-cifar/{_file}", "convolutional classifier",
           "github:kuangliu/pytorch-cifar")(_cifar(_file, _make))  # fmt: skip
