@@ -66,6 +66,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="print the graphs that a script records",
         description="Run SCRIPT as the main program and print the text of every graph it runs.",
     )
+    dump.add_argument(
+        "--html", type=Path, metavar="FILE",
+        help="write a page instead, on which to step through the passes, kernels and memory",
+    )  # fmt: skip
     dump.add_argument("script", type=Path, metavar="SCRIPT")
     dump.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
     dump.set_defaults(command=_dump, name="dump")

@@ -1,7 +1,8 @@
 """``thalweg dump SCRIPT``: run a script and print the text of every graph it runs.
 
 Each distinct graph is printed once, then counted: a training loop whose steps are all alike prints
-one, however often it runs.
+one, however often it runs. With ``--html FILE`` they go to a page, on which a person can step
+through what becomes of each (`thalweg.inspect`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
 
     def show(graph: Graph) -> None:
         seen[graph] = seen.get(graph, 0) + 1
-        if seen[graph] == 1:
+        if seen[graph] == 1 and options.html is None:
             print(f"# graph {len(seen)}\n{graph!r}", file=out, flush=True)
 
     status = 0
@@ -47,6 +48,10 @@ def main(options: argparse.Namespace) -> int:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     finally:
         sys.argv, sys.path = before
+    if options.html is not None:
+        from ..inspect import write_html
+
+        write_html(options.html, seen, script.name)
     for number, (graph, count) in enumerate(seen.items(), 1):
         print(f"# graph {number}: {len(graph.nodes)} nodes, run {count} times", file=out)
     return status

@@ -31,6 +31,17 @@ class Storage:
     place: Place = field(default_factory=lambda: Place(ARENA, 0))
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Bytes of the arena, and from which step to which they hold ``value`` (None: scratch)."""
+
+    offset: int
+    nbytes: int
+    first: int
+    last: int
+    value: Value | None
+
+
 @dataclass(frozen=True)
 class Layout:
     """Planned steps. ``bases`` of places are the arena, the inputs, the results, in this order;
@@ -45,6 +56,7 @@ class Layout:
     results: tuple[int, ...]
     donors: tuple[int, ...]
     outputs: tuple[Place, ...]
+    blocks: tuple[Block, ...]
 
     def emit(self, bases: Sequence[Place]) -> Iterator[tuple[int, Launches]]:
         """For each step its number and its launches, with ``bases`` put in for the bases."""
@@ -207,11 +219,17 @@ class Planner:
         for (i, _), offset in zip(work, offsets[len(temporaries) :]):
             workspaces[i].append(Place(ARENA, offset))
         places = {v: s.place for v, s in self.storage.items()}
+        holds = {id(s): v for v, s in self.storage.items()}
+        values = [*(holds[id(s)] for s in temporaries), *(None for _ in work)]
+        blocks = tuple(
+            Block(offset, i.size, i.first, i.last, value)
+            for offset, i, value in zip(offsets, intervals, values)
+        )
         for value in self.views:
             root, offset = self.root(value)
             places[value] = self.storage[root].place.after(offset)
         return Layout(
             self.inputs, self.steps, places, tuple(map(tuple, workspaces)), arena,
             live_bytes(intervals), tuple(results), tuple(donors),
-            tuple(s.place.after(offset) for s, offset in outputs),
+            tuple(s.place.after(offset) for s, offset in outputs), blocks,
         )  # fmt: skip

@@ -33,7 +33,8 @@ from ..runtime.native_program import NativeProgram
 from ..runtime.native_run import LoadedProgram
 from ..runtime.store import digest, store
 from .budget import plan_within, warn_if_over
-from .plan import Part, RunGraph, Tools, plan_program
+from .layout import Layout
+from .plan import Part, RunGraph, Tools, plan_layout, plan_program
 
 _KEPT = 4096
 _kernels: OrderedDict[Any, NativeKernel | str] = OrderedDict()
@@ -77,11 +78,22 @@ def _package() -> str:
     return digest(*parts)
 
 
+def _tools(run_graph: RunGraph) -> Tools:
+    return Tools(kernel_of, _compile, _fuse, schedule, run_graph, parts)
+
+
+def layout_of(graph: Graph, run_graph: RunGraph) -> tuple[Graph, Layout]:
+    """The kernels of an optimised graph, as a graph, and the plan of their steps and memory: for
+    those who want to look at it."""
+    fused = _fuse(graph)
+    return fused, plan_layout(fused, _tools(run_graph))
+
+
 def plan_native(
     graph: Graph, run_graph: RunGraph, budget: Budget | None = None
 ) -> NativeProgram:  # fmt: skip
     """The program of an optimised graph, as plain data."""
-    tools = Tools(kernel_of, _compile, _fuse, schedule, run_graph, parts)
+    tools = _tools(run_graph)
     fused = _fuse(graph)
     if budget is None:
         return plan_program(fused, tools)
@@ -199,4 +211,4 @@ def report(program: NativeProgram) -> None:
 
 Build = Callable[[Graph, RunGraph], LoadedProgram]
 
-__all__ = ["Build", "Target", "build", "kernel_of", "parts", "plan_native"]
+__all__ = ["Build", "Target", "build", "kernel_of", "layout_of", "parts", "plan_native"]

@@ -61,11 +61,20 @@ class Tools:
     parts: Callable[[Node], Sequence[Part]]
 
 
+def plan_layout(graph: Graph, tools: Tools) -> Layout:
+    """The steps and the memory of a graph that is ready for kernels."""
+    return _planned(graph, tools, _watches(graph, tools))
+
+
+def _planned(graph: Graph, tools: Tools, watches: Sequence[_Watch]) -> Layout:
+    steps, views, outputs, _ = _steps(graph, tools, list({w.extent: None for w in watches}))
+    return Planner(graph.inputs, outputs, steps, views).plan()
+
+
 def plan_program(graph: Graph, tools: Tools) -> NativeProgram:
     """The program of a graph that is ready for kernels."""
     watches = _watches(graph, tools)
-    steps, views, outputs, _ = _steps(graph, tools, list({w.extent: None for w in watches}))
-    layout = Planner(graph.inputs, outputs, steps, views).plan()
+    layout = _planned(graph, tools, watches)
     checks = [
         Check(layout.places[w.extent], w.range.low, w.range.high, w.range.message, w.location)
         for w in watches
