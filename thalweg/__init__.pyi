@@ -78,6 +78,7 @@ from . import distributed as distributed
 from . import fft as fft
 from . import func as func
 from . import hub as hub
+from . import inspect as inspect
 from . import jit as jit
 from . import linalg as linalg
 from . import masked as masked
