@@ -89,6 +89,11 @@ class Executable:
             return True
         return self._hot is not None and self.runs >= self._hot
 
+    @property
+    def loaded(self) -> LoadedProgram | None:
+        """The native program, if it was made."""
+        return self._native
+
     def native(self) -> LoadedProgram:
         """The native program, compiled on first use."""
         from .planning.native import build

@@ -34,6 +34,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .builder import Module, Val, as_value
+from .hit_flush import write_flush
 from .hit_passes import write_backward
 from .python_objects import (
     FORM,
@@ -47,9 +48,9 @@ from .python_objects import (
 
 
 def hit_module(fields: Fields) -> str:
-    """LLVM text of ``record_call``, the vectorcall of a form, ``record_backward``, that of
-    ``Tensor.backward``, and ``record_bind``, the type's ``tp_descr_get``. ``fields`` are those of
-    `FIELDS` and all of an Extra."""
+    """LLVM text of ``record_call``, the vectorcall of a form, ``record_backward`` and
+    ``record_flush``, those of ``Tensor.backward`` and `flush`, and ``record_bind``, the type's
+    ``tp_descr_get``. ``fields`` are those of `FIELDS` and all of an Extra."""
     module = Module()
     declare_api(module)
     _write_bind_leaf(module, fields)
@@ -58,6 +59,7 @@ def hit_module(fields: Fields) -> str:
     _write_call(module, fields)
     _write_bind(module)
     write_backward(module, fields)
+    write_flush(module, fields)
     return module.text()
 
 

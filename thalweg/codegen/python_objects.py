@@ -17,7 +17,9 @@ FORM_SIZE = 64
 TABLE = (
     "Tensor", "Parameter", "Trace", "Extra", "shared", "template", "None", "True", "float", "bool",
     "tuple", "list", "Size", "open", "close", "text of False",
-    "int", "NoneType", "str", "DType", "Device", "ellipsis",
+    "int", "NoneType", "str", "DType", "Device", "ellipsis", "False", "0", "local",
+    "name of trace", "Memory", "Buffer", "executed", "reshaped", "observers of flushes",
+    "observers of runs",
 )  # fmt: skip
 # Fields that the code reads and writes, besides all of an Extra.
 FIELDS = (
@@ -25,7 +27,11 @@ FIELDS = (
     "Trace.state", "Trace.tensors", "Trace.inputs", "Trace.leaves", "Trace.scope",
     "Trace.boundaries", "State.next", "State.shortcuts", "State.meta", "State.plain", "State.view",
     "Meta.slot", "Meta.chain", "Meta.root", "Meta.leaf_key", "LeafKey.is_leaf",
-    "LeafKey.requires_grad", "Shared.trace",
+    "LeafKey.requires_grad", "Shared.trace", "Shared.settings", "State.plans", "Plan.ready",
+    "Trace.closed", "Trace.limit", "Trace.mode", "Trace.owner", "Trace.rng", "Ready.address",
+    "Ready.counts", "Ready.kinds", "Ready.root", "Ready.settings", "Buffer._address",
+    "Buffer._array", "Buffer._dtype", "Buffer._memory", "Buffer._shape", "Buffer.job",
+    "Buffer.overwritten", "Memory._raw", "Memory.address", "Memory.size", "ExecutionCount._noted",
 )  # fmt: skip
 PLAIN = ("int", "NoneType", "str", "DType", "Device", "ellipsis")
 ITEMS = 48  # entries of a key; longer ones take the Python form
@@ -43,7 +49,14 @@ _API = (
     "declare i32 @PyList_Append(ptr, ptr)",
     "declare ptr @PyList_New(i64)",
     "declare i32 @PyList_SetSlice(ptr, i64, i64, ptr)",
+    "declare ptr @PyDict_New()",
+    "declare void @PyDict_Clear(ptr)",
     "declare i64 @PyDict_Size(ptr)",
+    "declare ptr @PyBytes_FromStringAndSize(ptr, i64)",
+    "declare ptr @PyBytes_AsString(ptr)",
+    "declare ptr @PyLong_FromLongLong(i64)",
+    "declare ptr @PyLong_AsVoidPtr(ptr)",
+    "declare i32 @PyObject_SetAttr(ptr, ptr, ptr)",
     "declare double @PyFloat_AsDouble(ptr)",
     "declare ptr @PyDict_GetItemWithError(ptr, ptr)",
     "declare i32 @PyDict_SetItem(ptr, ptr, ptr)",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from thalweg.core.errors import ArgumentError, ValueRangeError
@@ -63,6 +63,8 @@ _BY_NAME = {flag.name: flag for flag in TABLE}
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"": False, "0": False, "false": False, "no": False, "off": False}
 _lock = threading.Lock()
+# Called after every change.
+changed: list[Callable[[], None]] = []
 
 
 def _flag(name: str) -> Flag:
@@ -112,8 +114,14 @@ def load(environ: Mapping[str, str]) -> None:
         else flag.default
         for flag in TABLE
     }
+    _update(values)
+
+
+def _update(values: Mapping[str, Value]) -> None:
     with _lock:
         globals().update(values)
+    for listener in changed:
+        listener()
 
 
 def get(name: str) -> Value:
@@ -125,8 +133,7 @@ def get(name: str) -> Value:
 def set(name: str, value: Value) -> None:
     """Change one flag for all threads. ValueError or TypeError if name or value are wrong."""
     checked = _checked(_flag(name), value)
-    with _lock:
-        globals()[name] = checked
+    _update({name: checked})
 
 
 @contextlib.contextmanager
@@ -135,12 +142,11 @@ def override(**values: Value) -> Iterator[None]:
     checked = {name: _checked(_flag(name), value) for name, value in values.items()}
     with _lock:
         before = {name: globals()[name] for name in checked}
-        globals().update(checked)
+    _update(checked)
     try:
         yield
     finally:
-        with _lock:
-            globals().update(before)
+        _update(before)
 
 
 def describe() -> str:

@@ -24,14 +24,22 @@ Array = np.ndarray[Any, Any]
 
 
 class Memory:
-    """Bytes that belong to whoever holds this object; they are used again when it dies."""
+    """Bytes that belong to whoever holds this object. Few bytes, as machine code makes them for
+    the results of small programs (`codegen.hit_flush`), are the interpreter's own and not
+    counted."""
 
     __slots__ = ("__weakref__", "_raw", "address", "size")
 
-    def __init__(self, raw: Array, address: int, size: int) -> None:
+    def __init__(self, raw: Any, address: int, size: int) -> None:
         self._raw = raw
         self.address = address
         self.size = size
+
+
+class PooledMemory(Memory):
+    """Bytes that are used again when this object dies."""
+
+    __slots__ = ()
 
     def __del__(self, give_back: Any = None) -> None:
         (give_back or _give_back)(self._raw, self.address, self.size)
@@ -74,7 +82,7 @@ def allocate(nbytes: int) -> Memory:
     statistics.used += size
     if statistics.used > statistics.peak:
         statistics.peak = statistics.used
-    return Memory(raw, address, size)
+    return PooledMemory(raw, address, size)
 
 
 def _fresh(size: int) -> tuple[Array, int]:
@@ -139,5 +147,5 @@ def address_of(array: Array) -> int:
     return array.ctypes.data
 
 
-__all__ = ["ALIGNMENT", "Array", "Memory", "address_of", "allocate", "array_at",
+__all__ = ["ALIGNMENT", "Array", "Memory", "PooledMemory", "address_of", "allocate", "array_at",
            "round_size", "statistics", "trim"]  # fmt: skip

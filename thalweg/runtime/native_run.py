@@ -98,6 +98,15 @@ class LoadedProgram:
         self._pack = struct.Struct(f"={_bases(program)}q").pack_into
         self._donors = any(donor >= 0 for donor in program.donors)
 
+    def make_frame(self) -> Frame:
+        """Tables of its own for somebody who runs the program."""
+        return self._new_frame(self._pool(), None)
+
+    @property
+    def walker(self) -> int:
+        """The address of what walks a segment, given one of a frame's ``calls``."""
+        return self._pool().functions["run"]
+
     def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
         """Compute, and fill ``outputs``. The list ``inputs`` should be the only one that holds
         buffers which nobody else needs: their memory may be taken over by results. KernelError
@@ -144,8 +153,11 @@ class LoadedProgram:
         try:
             return frames.pop()
         except IndexError:
-            moves = self._moves if kept is None else self._kept_moves
-            return Frame(self.program, self._addresses, moves, pool, kept)
+            return self._new_frame(pool, kept)
+
+    def _new_frame(self, pool: Pool, kept: Kept | None) -> Frame:
+        moves = self._moves if kept is None else self._kept_moves
+        return Frame(self.program, self._addresses, moves, pool, kept)
 
     def _observe(self, step: Segment, frame: Frame, pool: Pool, call: int) -> None:
         pool.run_timed(call)

@@ -57,6 +57,8 @@ class Program:
 class ExecutionCount:
     """Ops computed by name, over all threads; a fused kernel computes several."""
 
+    __slots__ = ("_counted", "_lock", "_noted")
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counted: dict[str, int] = {}

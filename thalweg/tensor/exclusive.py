@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from ..core import flags
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -27,14 +29,16 @@ def _nothing() -> None:
 class Shared:
     """``active`` while more than one living thread has recorded something. ``trace`` is the trace
     that fast paths record into without further checks: that of the one thread that records.
-    ``resume`` is called by each thread that has taken the lock, before it goes on."""
+    ``resume`` is called by each thread that has taken the lock, before it goes on. ``settings`` is
+    another object whenever a flag was changed: what was made under other flags is told by it."""
 
-    __slots__ = ("_threads", "active", "lock", "resume", "trace")
+    __slots__ = ("_threads", "active", "lock", "resume", "settings", "trace")
 
     def __init__(self) -> None:
         self.active = False
         self.trace: Any = NoTrace()
         self.lock: Any = threading.RLock()
+        self.settings = object()
         self.resume: Callable[[], object] = _nothing
         self._threads: list[threading.Thread] = []
 
@@ -65,8 +69,13 @@ class Shared:
         self.lock = threading.RLock()
         self._threads = [threading.current_thread()]
 
+    def resettle(self) -> None:
+        """Note that a flag was changed."""
+        self.settings = object()
+
 
 shared = Shared()
+flags.changed.append(shared.resettle)
 
 
 def exclusive(function: _F) -> _F:

@@ -19,7 +19,6 @@ from ..ir.graph import Graph
 from ..ir.node import INPUT, Value, topological
 from ..runtime.buffer import Buffer
 from ..runtime.executor import executor
-from ..runtime.program import Program
 from .budget import budget_of, note
 from .exclusive import exclusive, shared
 from .residuals import Forward, canonical, residual_values
@@ -27,6 +26,7 @@ from .trace import State, Trace, enter, local, trie
 
 if TYPE_CHECKING:
     from ..pipeline import Executable
+    from ..runtime.ready import Ready
     from .tensor import Tensor
 
 
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 observers: list[Callable[[Graph], None]] = []
 # Called after a flush that had to be compiled.
 after_planning: list[Callable[[], None]] = []
+
+
+# Machine code that runs a flush which is ready (see `codegen.hit_flush`): True if it did. Given any
+# argument, it runs nothing: the live slots, or False where it cannot tell.
+quick: Callable[..., bool | tuple[int, ...]] | None = None
 
 
 class History:
@@ -87,15 +92,16 @@ class History:
 
 class Plan:
     """A compiled flush: which trace inputs to pass, where each live slot's result is, and where
-    the residuals are (('out', i) or ('in', i))."""
+    the residuals are (('out', i) or ('in', i)). ``ready`` is its program for machine code to run,
+    where that was made, ``tried`` the settings under which it was asked for."""
 
     __slots__ = (
         "forward", "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program",
-        "residuals", "saved", "slots", "with_history",
+        "ready", "residuals", "saved", "slots", "tried", "with_history",
     )  # fmt: skip
 
     def __init__(
-        self, graph: Graph, program: Program, inputs: list[int], outs: list[int],
+        self, graph: Graph, program: Executable, inputs: list[int], outs: list[int],
         residuals: list[tuple[Value, str, int]], with_history: list[int],
         freed: frozenset[Value], saved: frozenset[Value],
         leaves: dict[int, Value], overwritten: dict[Value, Value | None], forward: Forward,
@@ -107,6 +113,8 @@ class Plan:
         self.overwritten = overwritten
         self.graph = graph
         self.program = program
+        self.ready: Ready | None = None
+        self.tried: object = None
         self.inputs = inputs
         self.outs = outs
         self.residuals = residuals
@@ -151,20 +159,28 @@ def live_slots(trace: Trace) -> list[int]:
     return live
 
 
-@exclusive
 def flush() -> None:
     """Submit the current thread's trace and begin a new one. A function under trace runs later, as
     part of the graph around it, so there is nothing to run then."""
-    trace = local.trace
-    if not trace.tensors or trace.scope is not None:
-        return
-    live = live_slots(trace)
-    note(trace)
-    try:
-        if live:
-            _run(trace, live)
-    finally:
-        close(trace)
+    if quick is None or local.budget is not None or quick() is not True:
+        _flush()
+
+
+@exclusive
+def _flush() -> None:
+    # Finalizers that the collector runs may record and flush as well: not in the middle of this.
+    with uncollected():
+        trace = local.trace
+        if not trace.tensors or trace.scope is not None:
+            return
+        live = quick is not None and quick(trace)
+        slots = live if isinstance(live, tuple) else tuple(live_slots(trace))
+        note(trace)
+        try:
+            if slots:
+                _run(trace, slots)
+        finally:
+            close(trace)
 
 
 def restart() -> None:
@@ -187,14 +203,11 @@ def close(trace: Trace) -> None:
         trie.prune()
 
 
-def _run(trace: Trace, live: list[int]) -> None:
+def _run(trace: Trace, live: tuple[int, ...]) -> None:
     state = trace.state
-    key = tuple(live)
-    plan = state.plans.get(key)
+    plan = state.plans.get(live)
     if plan is None:
-        with uncollected():
-            plan = make_plan(state, live)
-        state.plans[key] = plan
+        plan = state.plans[live] = make_plan(state, live)
         for listener in after_planning:
             listener()
     for observer in observers:
@@ -204,6 +217,8 @@ def _run(trace: Trace, live: list[int]) -> None:
     held = {i: trace.inputs[i] for _, where, i in plan.residuals if where == "in"}
     inputs = [trace.inputs[i] for i in plan.inputs]
     trace.inputs = []  # what nobody else holds, results may take over
+    if quick is not None and plan.tried is not shared.settings:
+        _make_ready(plan, live, trie.root(trace.mode))
     outputs = executor.submit(plan.program, inputs)
     tensors = trace.tensors
     history: History | None = None
@@ -219,6 +234,19 @@ def _run(trace: Trace, live: list[int]) -> None:
         for slot in plan.with_history:
             tensor = tensors[slot]
             tensor._ensure_extra().history = (history, tensor._meta.value)
+
+
+def _make_ready(plan: Plan, live: tuple[int, ...], root: State) -> None:
+    """Make a small program ready for machine code, once it is native."""
+    program = plan.program
+    small = program.elements < flags.inline_limit and not plan.with_history and not plan.residuals
+    if not small or flags.backend == "reference":
+        plan.tried, plan.ready = shared.settings, None
+    elif program.loaded is not None:
+        from ..runtime.ready import make_ready
+
+        plan.tried = shared.settings
+        plan.ready = make_ready(program.loaded, plan.inputs, live, plan.outs, root, shared.settings)
 
 
 def make_history(

@@ -17,23 +17,27 @@ from typing import Any
 from ..core import flags
 from ..core.device import Device
 from ..core.dtypes import DType
-from . import forms
+from ..runtime.buffer import Array, Buffer
+from ..runtime.memory import Memory
+from ..runtime.program import ExecutionCount, executed
+from . import flush, forms
 from .exclusive import Shared, shared
-from .flush import after_planning
+from .flush import Plan
 from .parameter import Parameter
 from .record import _CLOSE, _OPEN
 from .size import Size
 from .tensor import Extra, Tensor
-from .trace import LeafKey, Meta, State, Trace
+from .trace import LeafKey, Meta, State, Trace, local
 
 _CLASSES: dict[str, type] = {
     "Tensor": Tensor, "Trace": Trace, "State": State, "Meta": Meta, "Shared": Shared,
-    "Extra": Extra, "LeafKey": LeafKey,
+    "Extra": Extra, "LeafKey": LeafKey, "Plan": Plan, "Buffer": Buffer, "Memory": Memory,
+    "ExecutionCount": ExecutionCount,
 }  # fmt: skip
 # Versions of CPython whose objects `codegen.hits` was tested against.
 _VERSIONS = ((3, 11), (3, 12), (3, 13))
 # What calls of native forms run, by kind of form.
-_ENTRIES = ("record_call", "record_backward")
+_ENTRIES = ("record_call", "record_backward", "record_flush")
 _POINTER = struct.calcsize("P")
 
 # Numbers of CPython's stable interface.
@@ -100,6 +104,7 @@ def install() -> bool:
     forms.make_native = make
     backward = vars(Tensor)["backward"]
     twins[backward] = make(forms.Form(0, backward), "record_backward")
+    flush.quick = make(forms.Form(0, flush.flush), "record_flush")
     for name, value in list(vars(Tensor).items()):
         twin = twins.get(value) if callable(value) else None
         if twin is not None:
@@ -113,11 +118,16 @@ def remove() -> None:
     global _tried
     _tried = False
     forms.make_native = None
+    flush.quick = None
     for form in forms.FORMS:
         form.native = None
     for name, value in _replaced:
         setattr(Tensor, name, value)
     _replaced.clear()
+
+
+def _reshaped(array: Array, shape: tuple[int, ...]) -> Array:
+    return array.reshape(shape)
 
 
 def _maker() -> Any:
@@ -126,10 +136,13 @@ def _maker() -> Any:
     from ..codegen.objects import objects
     from ..codegen.python_objects import FIELDS, FORM, TABLE
     from ..codegen.target import host
+    from ..runtime import native_run
     from ..runtime.loader import load
+    from ..runtime.ready import Ready
 
+    classes = {**_CLASSES, "Ready": Ready}
     names = [*FIELDS, *(f"Extra.{name}" for name in Extra.__slots__)]
-    text = hit_module({name: _offset(*name.split(".")) for name in names})
+    text = hit_module({name: _offset(classes, *name.split(".")) for name in names})
     target = host()
     library = load(objects([text], target)[text], [*_ENTRIES, "record_bind"])
     known: dict[str, Any] = {
@@ -137,7 +150,10 @@ def _maker() -> Any:
         "template": Extra(), "None": None, "True": True, "float": float, "bool": bool,
         "tuple": tuple, "list": list, "Size": Size, "open": _OPEN, "close": _CLOSE,
         "text of False": repr(False), "int": int, "NoneType": type(None), "str": str,
-        "DType": DType, "Device": Device, "ellipsis": type(Ellipsis),
+        "DType": DType, "Device": Device, "ellipsis": type(Ellipsis), "False": False, "0": 0,
+        "local": local, "name of trace": "trace", "Memory": Memory, "Buffer": Buffer,
+        "executed": executed, "reshaped": _reshaped, "observers of flushes": flush.observers,
+        "observers of runs": native_run.observers,
     }  # fmt: skip
     table = (ctypes.c_void_p * len(TABLE))(*[id(known[name]) for name in TABLE])
     kind = _form_type(library.addresses["record_bind"], FORM)
@@ -161,10 +177,10 @@ def _maker() -> Any:
     return make
 
 
-def _offset(owner: str, name: str) -> int:
+def _offset(classes: dict[str, type], owner: str, name: str) -> int:
     """Where a field lies in the instances of a class with slots. RuntimeError if that cannot be
     told with certainty."""
-    cls = _CLASSES[owner]
+    cls = classes[owner]
     descriptor = vars(cls)[name]
     # A member descriptor: head, class, name, qualified name, then the member's definition.
     address = ctypes.c_size_t.from_address(id(descriptor) + 5 * _POINTER).value
@@ -210,4 +226,4 @@ def _form_type(bind: int, fields: dict[str, int]) -> Any:
     return kind
 
 
-after_planning.append(after_compiling)
+flush.after_planning.append(after_compiling)
