@@ -36,6 +36,7 @@ from contextlib import contextmanager
 from .builder import Module, Val, as_value
 from .hit_flush import write_flush
 from .hit_passes import write_backward
+from .hit_update import write_update
 from .python_objects import (
     FORM,
     ITEMS,
@@ -48,8 +49,9 @@ from .python_objects import (
 
 
 def hit_module(fields: Fields) -> str:
-    """LLVM text of ``record_call``, the vectorcall of a form, ``record_backward`` and
-    ``record_flush``, those of ``Tensor.backward`` and `flush`, and ``record_bind``, the type's
+    """LLVM text of ``record_call``, the vectorcall of a form, ``record_backward``,
+    ``record_flush`` and ``record_update``, those of ``Tensor.backward``, `flush` and
+    `fused_update`, and ``record_bind``, the type's
     ``tp_descr_get``. ``fields`` are those of `FIELDS` and all of an Extra."""
     module = Module()
     declare_api(module)
@@ -60,6 +62,7 @@ def hit_module(fields: Fields) -> str:
     _write_bind(module)
     write_backward(module, fields)
     write_flush(module, fields)
+    write_update(module, fields)
     return module.text()
 
 

@@ -17,7 +17,7 @@ FORM_SIZE = 64
 TABLE = (
     "Tensor", "Parameter", "Trace", "Extra", "shared", "template", "None", "True", "float", "bool",
     "tuple", "list", "Size", "open", "close", "text of False",
-    "int", "NoneType", "str", "DType", "Device", "ellipsis", "False", "0", "local",
+    "int", "NoneType", "str", "DType", "Device", "ellipsis", "False", "0", "1", "local",
     "name of trace", "Memory", "Buffer", "executed", "reshaped", "observers of flushes",
     "observers of runs",
 )  # fmt: skip
@@ -32,6 +32,7 @@ FIELDS = (
     "Ready.counts", "Ready.kinds", "Ready.root", "Ready.settings", "Buffer._address",
     "Buffer._array", "Buffer._dtype", "Buffer._memory", "Buffer._shape", "Buffer.job",
     "Buffer.overwritten", "Memory._raw", "Memory.address", "Memory.size", "ExecutionCount._noted",
+    "State.metas", "Meta.views", "Meta.requires_grad", "Meta.is_leaf",
 )  # fmt: skip
 PLAIN = ("int", "NoneType", "str", "DType", "Device", "ellipsis")
 ITEMS = 48  # entries of a key; longer ones take the Python form
@@ -56,6 +57,9 @@ _API = (
     "declare ptr @PyBytes_AsString(ptr)",
     "declare ptr @PyLong_FromLongLong(i64)",
     "declare ptr @PyLong_AsVoidPtr(ptr)",
+    "declare i64 @PyLong_AsLongLong(ptr)",
+    "declare ptr @PyNumber_Add(ptr, ptr)",
+    "declare i32 @PyList_SetItem(ptr, i64, ptr)",
     "declare i32 @PyObject_SetAttr(ptr, ptr, ptr)",
     "declare double @PyFloat_AsDouble(ptr)",
     "declare ptr @PyDict_GetItemWithError(ptr, ptr)",

@@ -24,7 +24,7 @@ from ..tensor import Tensor
 from ..tensor.autograd import RemovableHandle
 from ..tensor.flush import flush
 from ..tensor.modes import enable_grad
-from ..tensor.region import fused_update
+from ..tensor.region import Numbers, fused_update
 from .values import loaded, plain, row_rule, scalar, split_names, stand_ins, write_back
 
 _NO_STATE: dict[str, Any] = {}
@@ -123,7 +123,8 @@ class Optimizer:
             self.add_param_group(group)
 
     def _reset(self) -> None:
-        self._steps: dict[Tensor, int] = {}
+        self._steps: dict[int, int] = {}  # by the parameter's id
+        self._numbers: defaultdict[Hashable, Numbers] = defaultdict(Numbers)
         self._pre_hooks: OrderedDict[int, Any] = OrderedDict()
         self._post_hooks: OrderedDict[int, Any] = OrderedDict()
         self._state_hooks: dict[str, OrderedDict[int, Any]] = {}
@@ -249,25 +250,25 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            self._update(group)
+        for number, group in enumerate(self.param_groups):
+            self._update(number, group)
         return loss
 
     step = _outermost(step)
 
-    def _update(self, group: dict[str, Any]) -> None:
+    def _update(self, number: int, group: dict[str, Any]) -> None:
         options = plain(group)
         slots = self.slots(options)
         batches = self._batches(group["params"], slots)
         writes = (0, *range(2, 2 + len(slots)))
         rule = row_rule(self.rule)
-        for (step, fresh, _), rows in batches.items():
+        for batch, ((step, fresh, _), rows) in enumerate(batches.items()):
             static = self.static(options, step, fresh)
             copies = stand_ins(rows, writes)
             # The class is part of the key: two of the same name may have different rules.
             fused_update(
                 type(self).__name__, rule, rows, writes, self.numbers(options, step),
-                (type(self), static, tuple(slots)),
+                (type(self), static, tuple(slots)), self._numbers[number, batch],
             )  # fmt: skip
             write_back(copies)
 
@@ -279,27 +280,38 @@ class Optimizer:
         batches: dict[tuple[int, bool, int], list[list[Tensor]]] = {}
         steps = self._steps
         keeps_state = bool(slots) or self.counts_steps
-        times: dict[Tensor, int] = {}
+        twice = len(set(map(id, params))) < len(params)
+        times: dict[int, int] = {}
         counts: dict[int, Tensor] = {}
+        step, fresh, before = 0, False, 0
         for param in params:
             extra = param._extra
-            if extra is None or extra.grad is None:
+            grad = None if extra is None else extra.grad
+            if grad is None:
                 continue
-            state = self.state[param] if keeps_state else _NO_STATE
-            step = 0
-            if self.counts_steps:
-                steps[param] = step = steps[param] + 1 if "step" in state else 1
-                if step not in counts:
-                    counts[step] = scalar(step)
-                state["step"] = counts[step]
-            fresh = False
-            for name, initial in slots.items():
-                if state.get(name) is None:
-                    fresh = True
-                    state[name] = self._initial(name, initial, param)
-            before = times[param] = times.get(param, -1) + 1
-            row = [param, extra.grad, *[state[name] for name in slots]]
-            batches.setdefault((step, fresh, before), []).append(row)
+            row = [param, grad]
+            if keeps_state:
+                state = self.state[param]
+                if self.counts_steps:
+                    number = id(param)
+                    steps[number] = step = steps[number] + 1 if "step" in state else 1
+                    count = counts.get(step)
+                    if count is None:
+                        count = counts[step] = scalar(step)
+                    state["step"] = count
+                fresh = False
+                for name, initial in slots.items():
+                    held = state.get(name)
+                    if held is None:
+                        fresh = True
+                        held = state[name] = self._initial(name, initial, param)
+                    row.append(held)
+            if twice:
+                before = times[id(param)] = times.get(id(param), -1) + 1
+            rows = batches.get((step, fresh, before))
+            if rows is None:
+                rows = batches[step, fresh, before] = []
+            rows.append(row)
         return batches
 
     def _initial(self, name: str, value: float, param: Tensor) -> Tensor:
@@ -429,7 +441,7 @@ class Optimizer:
         if self.counts_steps and type(self).step is Optimizer.step:
             for param, values in self.state.items():
                 if isinstance(param, Tensor) and "step" in values:
-                    self._steps[param] = int(values["step"])
+                    self._steps[id(param)] = int(values["step"])
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks are code and stay with the optimizer they were registered on.

@@ -21,7 +21,12 @@ def plain(group: dict[str, Any]) -> dict[str, Any]:
 
     Reading a pending tensor flushes, so it happens before a step begins to record.
     """
-    return {k: v if k == "params" else _number(v) for k, v in group.items()}
+    return {
+        k: v if k == "params" or v.__class__ in _PLAIN else _number(v) for k, v in group.items()
+    }
+
+
+_PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 def _number(value: Any) -> Any:

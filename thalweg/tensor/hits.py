@@ -20,7 +20,7 @@ from ..core.dtypes import DType
 from ..runtime.buffer import Array, Buffer
 from ..runtime.memory import Memory
 from ..runtime.program import ExecutionCount, executed
-from . import flush, forms
+from . import flush, forms, region
 from .exclusive import Shared, shared
 from .flush import Plan
 from .parameter import Parameter
@@ -37,7 +37,7 @@ _CLASSES: dict[str, type] = {
 # Versions of CPython whose objects `codegen.hits` was tested against.
 _VERSIONS = ((3, 11), (3, 12), (3, 13))
 # What calls of native forms run, by kind of form.
-_ENTRIES = ("record_call", "record_backward", "record_flush")
+_ENTRIES = ("record_call", "record_backward", "record_flush", "record_update")
 _POINTER = struct.calcsize("P")
 
 # Numbers of CPython's stable interface.
@@ -105,6 +105,7 @@ def install() -> bool:
     backward = vars(Tensor)["backward"]
     twins[backward] = make(forms.Form(0, backward), "record_backward")
     flush.quick = make(forms.Form(0, flush.flush), "record_flush")
+    region.quick = make(forms.Form(0, region.fused_update), "record_update")
     for name, value in list(vars(Tensor).items()):
         twin = twins.get(value) if callable(value) else None
         if twin is not None:
@@ -118,7 +119,7 @@ def remove() -> None:
     global _tried
     _tried = False
     forms.make_native = None
-    flush.quick = None
+    flush.quick = region.quick = None
     for form in forms.FORMS:
         form.native = None
     for name, value in _replaced:
@@ -151,7 +152,7 @@ def _maker() -> Any:
         "tuple": tuple, "list": list, "Size": Size, "open": _OPEN, "close": _CLOSE,
         "text of False": repr(False), "int": int, "NoneType": type(None), "str": str,
         "DType": DType, "Device": Device, "ellipsis": type(Ellipsis), "False": False, "0": 0,
-        "local": local, "name of trace": "trace", "Memory": Memory, "Buffer": Buffer,
+        "1": 1, "local": local, "name of trace": "trace", "Memory": Memory, "Buffer": Buffer,
         "executed": executed, "reshaped": _reshaped, "observers of flushes": flush.observers,
         "observers of runs": native_run.observers,
     }  # fmt: skip

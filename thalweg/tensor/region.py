@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -13,9 +14,35 @@ from .alias import bind, kept_gradient, repoint
 from .exclusive import exclusive
 from .record import after_record
 from .tensor import Tensor
-from .trace import local, scalar_leaf, transition
+from .trace import local, scalar, transition
 
 Rule = Callable[..., Sequence[Value]]
+
+# Machine code that takes a transition seen before (see `codegen.hit_update`): whether it did.
+quick: Callable[[list[Tensor], list[Tensor], Hashable], bool] | None = None
+
+
+class Numbers:
+    """The numbers of an update, as 0-d tensors: those that did not change are the same handles."""
+
+    __slots__ = ("tensors", "values")
+
+    def __init__(self) -> None:
+        self.values: tuple[float, ...] = ()
+        self.tensors: list[Tensor] = []
+
+    def take(self, values: Sequence[float]) -> list[Tensor]:
+        """Tensors for ``values``."""
+        given = tuple(map(float, values))
+        # Equal values with equal signs: 0.0 and -0.0 are not one number, and NaN is not itself.
+        if len(given) != len(self.values):
+            self.tensors = [scalar(v) for v in given]
+        else:
+            for i, (new, old) in enumerate(zip(given, self.values)):
+                if new != old or not new:
+                    self.tensors[i] = scalar(new)
+        self.values = given
+        return self.tensors
 
 
 @exclusive
@@ -26,25 +53,30 @@ def fused_update(
     writes: Sequence[int],
     scalars: Sequence[float] = (),
     static: Hashable = (),
+    numbers: Numbers | None = None,
 ) -> None:
     """Apply ``rule`` to every row of tensors and write its results back, in one transition.
 
     ``rule(static, scalars, *row)`` gets the row as values and the numbers as 0-d values, and
     returns the new values of the columns ``writes``. The numbers are arguments of the graph:
-    changing them from call to call costs nothing. Leaves stay leaves; nothing is differentiated.
+    changing them from call to call costs nothing, and nothing at all where they are kept in
+    ``numbers``. Leaves stay leaves; nothing is differentiated.
     """
     trace = local.trace
-    numbers = [scalar_leaf(trace, float(s)) for s in scalars]
-    slots = []
-    for row in rows:
-        for tensor in row:
-            slots.append(tensor._slot if tensor._trace is trace else bind(trace, tensor))
-    key = (name, static, tuple(numbers), len(rows), tuple(slots))
+    given = (numbers or Numbers()).take(scalars)
+    operands = [*given, *itertools.chain.from_iterable(rows)]
+    written = [row[column] for row in rows for column in writes]
+    what = (name, static, len(given), len(rows))
+    if quick is not None and quick(operands, written, what):
+        after_record(trace)
+        return
+    slots = tuple([bind(trace, tensor) for tensor in operands])
+    key = (what, slots)
     before = trace.state
 
     def build() -> list[Value]:
         metas = before.path_metas()
-        arguments = [metas[n].value for n in numbers]
+        arguments = [metas[n].value for n in slots[: len(given)]]
         updated: list[Value] = []
         templates: dict[tuple[TensorType, ...], Graph] = {}
         for row in rows:
@@ -64,11 +96,9 @@ def fused_update(
 
     state = transition(trace, key, name, build)
     if not state.overwritten:
-        state.overwritten = tuple((row[c]._meta.value, None) for row in rows for c in writes)
-    metas = iter(state.metas)
-    for row in rows:
-        for column in writes:
-            repoint(trace, row[column], next(metas))
+        state.overwritten = tuple((tensor._meta.value, None) for tensor in written)
+    for tensor, meta in zip(written, state.metas, strict=True):
+        repoint(trace, tensor, meta)
     after_record(trace)
 
 

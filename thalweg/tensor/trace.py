@@ -382,16 +382,20 @@ def bind_leaf(trace: Trace, tensor: Tensor, key: LeafKey) -> None:
         trace.leaves[meta.slot] = tensor
 
 
-def scalar_leaf(trace: Trace, number: bool | int | float | complex) -> int:
-    """Bind a Python number as a 0-d argument; the slot. It promotes as a number would."""
+def scalar(number: bool | int | float | complex) -> Tensor:
+    """A Python number as a 0-d tensor that promotes as the number would."""
     from .tensor import Tensor
 
     array = np.array(number)
     if array.dtype == object:
         raise OverflowError(f"the number {number} does not fit into 64 bits")
-    key = LeafKey(TensorType((), _SCALAR_DTYPES[number.__class__]), False, True, True)
-    handle = Tensor._from_buffer(Buffer(array), key)
-    bind_leaf(trace, handle, key)
+    return Tensor._from_buffer(Buffer(array), _SCALAR_KEYS[number.__class__])
+
+
+def scalar_leaf(trace: Trace, number: bool | int | float | complex) -> int:
+    """Bind a Python number as a 0-d argument; the slot."""
+    handle = scalar(number)
+    bind_leaf(trace, handle, handle._meta.key())
     return handle._slot
 
 
@@ -403,7 +407,10 @@ def _scalar_dtypes() -> dict[type, DType]:
     }  # fmt: skip
 
 
-_SCALAR_DTYPES = _scalar_dtypes()
+_SCALAR_KEYS = {
+    kind: LeafKey(TensorType((), dtype), False, True, True)
+    for kind, dtype in _scalar_dtypes().items()
+}
 
 
 def new_metas(trace: Trace, values: Sequence[Value], name: str) -> tuple[Meta, ...]:
@@ -451,5 +458,5 @@ def transition(
 
 
 __all__ = ["CPU", "Buffer", "Chain", "LeafKey", "Local", "Meta", "Mode", "State", "Trace", "Trie",
-           "bind_leaf", "guard", "local", "new_metas", "publish", "scalar_leaf", "set_grad_mode",
-           "transition", "trie"]  # fmt: skip
+           "bind_leaf", "guard", "local", "new_metas", "publish", "scalar", "scalar_leaf",
+           "set_grad_mode", "transition", "trie"]  # fmt: skip
