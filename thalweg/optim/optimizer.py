@@ -250,13 +250,13 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for number, group in enumerate(self.param_groups):
-            self._update(number, group)
+        for group in self.param_groups:
+            self._update(group)
         return loss
 
     step = _outermost(step)
 
-    def _update(self, number: int, group: dict[str, Any]) -> None:
+    def _update(self, group: dict[str, Any]) -> None:
         options = plain(group)
         slots = self.slots(options)
         batches = self._batches(group["params"], slots)
@@ -268,7 +268,7 @@ class Optimizer:
             # The class is part of the key: two of the same name may have different rules.
             fused_update(
                 type(self).__name__, rule, rows, writes, self.numbers(options, step),
-                (type(self), static, tuple(slots)), self._numbers[number, batch],
+                (type(self), static, tuple(slots)), self._numbers[id(group), batch],
             )  # fmt: skip
             write_back(copies)
 
