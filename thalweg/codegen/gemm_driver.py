@@ -16,7 +16,6 @@ from .gemm_tile import LINE, Numbers, Source, Tile
 from .target import Target
 
 UNROLL = 4  # steps of the sum at a time
-FEW_TILES = 8
 
 
 class Driver(Operands):
@@ -27,9 +26,8 @@ class Driver(Operands):
     ) -> None:
         super().__init__(call, problem, plan, numbers)
         self.finish = Finish(call, problem, numbers, target, self.columns)
-        # Where a packed panel of B is used by a few tiles only, they fetch the next one meanwhile.
-        few = self.b.how == "shared" and self.a.most <= FEW_TILES
-        self.lines = max(1, UNROLL // self.a.most) if few else 0
+        # The first tiles of a packed panel of B fetch the next one meanwhile, from far away.
+        self.lines = max(1, UNROLL // self.a.most) if self.b.how == "shared" else 0
         self.direct = self.finish.direct if plan.splits == 1 else -1
         at_hand = self.b.how == "shared" or (self.b.how == "local" and self.b.whole_rows)
         self.row_by_row = at_hand and self.blocks == 1 and _moved(call) >= 4
@@ -242,6 +240,9 @@ class Driver(Operands):
         if self.lines:
             part = f.mul(f.mul(row_tile, s.depth), self.lines * LINE // UNROLL)
             following = f.gep("i8", f.gep(register, b, self.b.stride), part)
+            if self.a.most > UNROLL and self.a.how != "direct":
+                early = f.test("slt", row_tile, UNROLL)
+                following = f.select(early, following, f.gep(register, a, self.a.stride))
         self.tiles[height].call(f, a, b, along, out, step, s.depth, before, following)
         if direct or plan.splits > 1:
             return
