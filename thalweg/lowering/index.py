@@ -331,17 +331,19 @@ class Indices:
         return Binary(op, self.expr(a), self.expr(b))
 
     def _ask_cut(self, apart: Affine, bound: int) -> None:
-        """Where ``apart < bound`` changes, if that depends on one loop variable alone."""
-        if len(apart.terms) != 1:
+        """Where ``apart < bound`` changes, if that depends on one loop variable alone: all else in
+        ``apart`` must stay within one step of that variable."""
+        names = [n for n in apart.terms if n in self.extents]
+        if not names:
             return
-        ((name, coefficient),) = apart.terms.items()
-        if name not in self.extents:
-            return
-        # coefficient * v + const < bound
-        edge = (
-            -((apart.const - bound) // coefficient)
-            if coefficient > 0
-            else (apart.const - bound) // -coefficient + 1
-        )
-        if 0 < edge < self.extents[name]:
+        name = max(names, key=lambda n: abs(apart.terms[n]))
+        step = apart.terms[name]
+        rest = self.interval(apart.plus(variable(name), -step))
+        if step > 0:
+            edge = -((rest.lo - bound) // step)
+            alone = step * (edge - 1) + rest.hi < bound
+        else:
+            edge = (rest.hi - bound) // -step + 1
+            alone = step * (edge - 1) + rest.lo >= bound
+        if alone and 0 < edge < self.extents[name]:
             self.cuts.setdefault(name, set()).add(edge)
