@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
-from tests.parity.op_db import entries, ours, run
+sys.path.insert(0, str(Path(__file__).parent))
+
+from op_db import entries, ours, run
 
 
 def main() -> None:
@@ -12,9 +16,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="public names; default: all that exist here")
     parser.add_argument("-n", "--limit", type=int, default=200, help="samples per dtype")
     parser.add_argument("-s", "--show", type=int, default=3, help="complaints shown per name")
+    parser.add_argument("-f", "--file", help="a file of names, one a line; # begins a comment")
     options = parser.parse_args()
     named = entries()
     passed = 0
+    if options.file:
+        lines = (line.partition("#")[0] for line in Path(options.file).read_text().splitlines())
+        options.names += [word for line in lines for word in line.split()]
     chosen = options.names or list(named)
     for name in chosen:
         if ours(name) is None:

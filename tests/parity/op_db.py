@@ -11,10 +11,22 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from op_compare import (
+    NotComparable,
+    convert,
+    describe,
+    differs,
+    flat,
+    raised,
+    settled,
+    short_error,
+)
+from op_forms import aliases, by_keyword, empty_outputs, operators
 
 import thalweg
 from thalweg.core.errors import DTypeError, IndexOutOfRange
@@ -34,12 +46,6 @@ UNDEFINED = {"empty", "empty_like", "new_empty"}
 DENSE_HERE = {"to_sparse"}
 """Methods that exist so that programs run, but whose results PyTorch stores as it stores none here:
 they count as absent."""
-
-# rtol, atol. Half precision is computed in float32 here and step by step in PyTorch.
-_TOLERANCE = {
-    "float64": (1e-6, 1e-8), "float32": (1e-3, 2e-5), "float16": (2e-2, 5e-2),
-    "bfloat16": (4e-2, 4e-2), "complex64": (1e-3, 5e-5), "complex128": (1e-6, 1e-8),
-}  # fmt: skip
 
 ABOUT_MEMORY = {"as_strided partial_views"}
 """Variants whose samples are about the memory behind a view, which values do not have."""
@@ -119,169 +125,6 @@ def called(info: Any, function: Call) -> Call:
         return _on_copy(function)
     wrapper = WRAPPED.get(f"{info.name} {variant}") or WRAPPED.get(info.name)
     return wrapper(function) if wrapper else function
-
-
-# ---- conversion
-
-_CODE = {"torch.nn.functional", "torch.testing._internal.common_methods_invocations"}
-
-
-class NotComparable(Exception):
-    """A sample that is about something outside a dense CPU tensor library."""
-
-
-def convert(x: Any, made: list[tuple[Any, Any]]) -> Any:
-    """PyTorch's argument as ours. Tensors that require gradients are added to ``made``."""
-    if isinstance(x, torch.Tensor):
-        if x.layout != torch.strided or x.is_quantized or x.device.type != "cpu":
-            raise NotComparable(f"a {x.layout} tensor on {x.device}")
-        if x.ndim > 64 or x.dtype == torch.complex32:
-            raise NotComparable("more dimensions than NumPy has, or a dtype it lacks")
-        tensor = thalweg.tensor(array(x), requires_grad=x.requires_grad)
-        if x.requires_grad:
-            made.append((tensor, x))
-        return tensor
-    if isinstance(x, (torch.dtype, torch.memory_format, torch.layout)):
-        name = str(x).removeprefix("torch.")
-        if not hasattr(thalweg, name):
-            raise NotComparable(name)
-        return getattr(thalweg, name)
-    if isinstance(x, torch.device):
-        return thalweg.device(str(x))
-    if isinstance(x, (torch.Generator, torch.nn.Module)) or getattr(x, "__module__", "") in _CODE:
-        raise NotComparable("an object made of PyTorch's functions")
-    if isinstance(x, dict):
-        if x.get("sparse"):
-            raise NotComparable("a sparse gradient")
-        return {k: convert(v, made) for k, v in x.items()}
-    if type(x) in (list, tuple, torch.Size):
-        items = [convert(v, made) for v in x]
-        return items if isinstance(x, list) else tuple(items)
-    return x
-
-
-def array(x: torch.Tensor) -> np.ndarray:
-    x = x.detach()
-    if x.dtype == torch.bfloat16:
-        return x.float().numpy(force=True).astype(thalweg.bfloat16.np)
-    return x.contiguous().numpy(force=True).copy()
-
-
-def flat(result: Any) -> list[Any]:
-    if isinstance(result, (list, tuple)) and not isinstance(result, (torch.Size, thalweg.Size)):
-        return [leaf for item in result for leaf in flat(item)]
-    return [result]
-
-
-# ---- comparison
-
-
-def differs(mine: Any, theirs: Any, values: bool = True) -> str:
-    """How one result differs from PyTorch's, or ''."""
-    if not isinstance(theirs, torch.Tensor):
-        if isinstance(theirs, (torch.dtype, torch.device, torch.Size)):
-            mine, theirs = str(mine), str(theirs)
-        if isinstance(theirs, (float, complex)):
-            close = np.isclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True)
-            return "" if close else f"{mine!r}, PyTorch {theirs!r}"
-        return "" if mine == theirs or not values else f"{mine!r}, PyTorch {theirs!r}"
-    if not isinstance(mine, thalweg.Tensor):
-        return f"{type(mine).__name__}, PyTorch has a tensor"
-    name = str(theirs.dtype).removeprefix("torch.")
-    if name == "complex32":
-        return ""  # not a dtype here: half precision becomes complex64
-    if mine.dtype.name != name:
-        return f"dtype {mine.dtype.name}, PyTorch {name}"
-    if tuple(mine.shape) != tuple(theirs.shape):
-        return f"shape {list(mine.shape)}, PyTorch {list(theirs.shape)}"
-    if mine.requires_grad != theirs.requires_grad:
-        return f"requires_grad {mine.requires_grad}, PyTorch {theirs.requires_grad}"
-    return unequal(array_of(mine), array(theirs), name) if values else ""
-
-
-def array_of(mine: Any) -> np.ndarray:
-    mine = mine.detach()
-    return np.asarray(mine._array())
-
-
-def unequal(mine: np.ndarray, theirs: np.ndarray, name: str) -> str:
-    if name in _TOLERANCE:
-        rtol, atol = _TOLERANCE[name]
-        if name in ("float16", "bfloat16"):  # sums that cancel err by the size of their terms
-            sizes = np.abs(theirs.astype(np.float64))
-            atol *= 1 + 0.1 * float(np.max(sizes, initial=0, where=np.isfinite(sizes)))
-        wide = np.complex128 if name.startswith("complex") else np.float64
-        with np.errstate(all="ignore"):
-            wrong = ~np.isclose(
-                mine.astype(wide), theirs.astype(wide), rtol=rtol, atol=atol, equal_nan=True
-            )
-        if name in ("float16", "bfloat16"):
-            # What overflows in PyTorch's intermediate results does not here.
-            wrong &= np.isfinite(theirs) | np.isnan(mine)
-    else:
-        wrong = mine != theirs
-    if not wrong.any():
-        return ""
-    at = tuple(map(int, np.argwhere(wrong)[0]))
-    return f"{mine[at]!s} at {at}, PyTorch {theirs[at]!s} ({wrong.sum()} of {wrong.size} differ)"
-
-
-def raised(function: Call, *args: Any, **kwargs: Any) -> tuple[Any, Exception | None]:
-    """The result of a call, computed, and what it raised."""
-    try:
-        result = function(*args, **kwargs)
-        for leaf in flat(result):
-            if isinstance(leaf, thalweg.Tensor):
-                array_of(leaf)
-        return result, None
-    except Exception as error:
-        return None, error
-
-
-def describe(sample: Any) -> str:
-    def leaf(x: Any) -> Any:
-        if isinstance(x, torch.Tensor):
-            return f"{str(x.dtype).removeprefix('torch.')}{list(x.shape)}"
-        if type(x) in (list, tuple):
-            return type(x)(leaf(v) for v in x)
-        return x
-
-    parts = [f"{leaf(a)}" for a in (sample.input, *sample.args)]
-    parts += [f"{k}={leaf(v)}" for k, v in sample.kwargs.items()]
-    text = f"({', '.join(parts)})".replace("'", "").replace("torch.", "")
-    return text if len(text) < 240 else text[:237] + "..."
-
-
-# Decompositions that are unique only up to signs, phases or the completion of a basis.
-GAUGE = {"svd", "linalg.svd", "linalg.eig", "linalg.eigh"}
-
-# Where the dimension stands in functions that choose among equal elements as they like.
-TIES = {"sort": 0, "argsort": 0, "mode": 0, "topk": 1, "kthvalue": 1}
-
-
-def settled(name: str, sample: Any, mine: Any, theirs: Any) -> tuple[Any, Any]:
-    """Both results without what is left open: signs of decompositions, and positions if ours are
-    as good a choice as PyTorch's, without repetition (unless one is chosen) and of equal elements.
-    """
-    if name in GAUGE:
-        # What the database leaves of a sample may still have a sign or phase a column.
-        both = (flat(sample.output_process_fn_grad(r)) for r in (mine, theirs))
-        return tuple(tuple(t.abs() for t in results) for results in both)  # type: ignore[return-value]
-    x = sample.input
-    if name not in TIES or sample.kwargs.get("stable") or not x.ndim:
-        return mine, theirs
-    dim = dict(enumerate(sample.args)).get(TIES[name], -1)
-    dim = sample.kwargs.get("dim", dim)
-    our, their = flat(mine), flat(theirs)
-    if isinstance(dim, bool) or tuple(our[-1].shape) != tuple(their[-1].shape):
-        return mine, theirs
-    at = torch.from_numpy(array_of(our[-1]).astype(np.int64))
-    lifted = [i if i.ndim == x.ndim else i.unsqueeze(dim) for i in (at, their[-1])]
-    chosen = [torch.gather(x.detach(), dim, i) for i in lifted]
-    distinct = bool((lifted[0].sort(dim).values.diff(dim=dim) > 0).all())
-    if distinct and torch.allclose(*chosen, rtol=0, atol=0, equal_nan=True):
-        return mine, (*their[:-1], at)
-    return mine, theirs
 
 
 # ---- running one name
@@ -374,6 +217,7 @@ def _run_sample(report: Report, info: Any, function: Any, sample: Any, label: st
         report.note(f"{where} gradient", _gradients(mine, theirs, made))
     if not found:
         _run_variants(report, info, sample, theirs, values, where)
+        _run_forms(report, info, sample, theirs, values, where)
 
 
 def _compare(mine: Any, theirs: Any, values: bool) -> str:
@@ -449,6 +293,75 @@ def _run_variants(
             report.note(f"{where} {kind}", found)
 
 
+def _run_forms(
+    report: Report, info: Any, sample: Any, theirs: Any, values: bool, where: str
+) -> None:
+    """Operators, aliases, arguments by keyword and ``out=`` with the same sample."""
+    tensor = isinstance(sample.input, torch.Tensor)
+    if info.variant_test_name == "in_place" or info.name in WRAPPED:
+        return
+    first = sample.input.detach() if tensor else sample.input
+    forms = [*aliases(info, ours)]
+    if tensor and len(sample.args) < 2 and not sample.kwargs:
+        forms += operators(info)
+    for kind, reference, form in forms:
+        _run_form(report, info, (kind, reference, form), (first, *sample.args), sample.kwargs,
+                  values, where)  # fmt: skip
+    function = ours(info.name)
+    assert function is not None
+    named = by_keyword(info, sample)
+    if named is not None:
+        form = ("by keyword", info.op, function)
+        _run_form(report, info, form, (), {**named, **sample.kwargs}, values, where)
+    outputs = empty_outputs(info, theirs)
+    if outputs is not None and "out" not in sample.kwargs:
+        form = ("out=", _keeping(info.op), _keeping(function))
+        with torch.no_grad(), thalweg.no_grad():
+            _run_form(report, info, form, (first, *sample.args), {**sample.kwargs, "out": outputs},
+                      values, where)  # fmt: skip
+
+
+def _keeping(function: Call) -> Call:
+    """The function, with a complaint unless it gives back what was given as ``out``."""
+
+    def call(*args: Any, out: Any, **kwargs: Any) -> Any:
+        given = flat(function(*args, out=out, **kwargs))
+        assert all(a is b for a, b in zip(given, flat(out), strict=True)), "not the given tensor"
+        return out
+
+    return call
+
+
+def _run_form(
+    report: Report, info: Any, form: tuple[str, Call, Call], args: Any, kwargs: Any,
+    values: bool, where: str,
+) -> None:  # fmt: skip
+    kind, reference, function = form
+    mine_args, mine_kwargs = convert(args, []), convert(kwargs, [])
+    if "in-place" in kind:
+        args = (args[0].clone(), *args[1:])
+    seeded()
+    expected, refused = raised(reference, *args, **kwargs)
+    seeded()
+    mine, error = raised(function, *mine_args, **mine_kwargs)
+    if refused is not None:
+        # `out` may have any dtype here, and an alias is the same function.
+        if kind != "out=" and not kind.startswith("alias"):
+            report.note(f"{where} {kind}", _refusal(error, refused))
+    elif isinstance(error, DTypeError) and "complex64" in where:
+        report.declined += 1
+    elif error is not None:
+        report.note(f"{where} {kind}", f"raised {short_error(error)}")
+    elif kind == "by keyword":
+        report.note(f"{where} {kind}", _compare(mine, expected, False))  # the values were compared
+    else:
+        sample = SimpleNamespace(input=args[0], args=args[1:], kwargs=kwargs,
+                                 output_process_fn_grad=lambda r: r)  # fmt: skip
+        report.note(
+            f"{where} {kind}", _compare(*settled(info.name, sample, mine, expected), values)
+        )
+
+
 def _refusal(error: Exception | None, theirs: Exception, *stated: type[Exception]) -> str:
     """Whether what we raised is of PyTorch's type, or the complaint."""
     if error is None:
@@ -486,8 +399,3 @@ def _run_errors(report: Report, info: Any, function: Any, label: str, limit: int
 
 def _about_dtype(error: Exception) -> bool:
     return any(word in str(error) for word in ("type", "Long tensor out"))
-
-
-def short_error(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:150] if lines else ''}"

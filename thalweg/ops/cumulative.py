@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.dtypes import DType, from_numpy, int64
+from ..core.dtypes import DType, float64, from_numpy, int64
 from ..core.errors import DTypeError, ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import P, Partial, Signature, Split
@@ -192,15 +192,22 @@ class LogCumSumExp(Cumulative):
         return in_float32(np.logaddexp.accumulate, x, axis=dim)
 
     def vjp(self, node: Node, g: Value) -> Grads:
-        """sum over i >= j of g(i) exp(x(j) - y(i)), positive and negative parts in log space."""
-        x, dim = node.inputs[0], node.attrs["dim"]
+        """sum over i >= j of g(i) exp(x(j) - y(i)), positive and negative parts in log space.
+
+        In double precision, as errors of logarithms become relative errors of the gradient.
+        """
+        x, dim, dtype = node.inputs[0], node.attrs["dim"], node.inputs[0].dtype
+        y = node.out
+        if dtype is not float64:
+            x, g = cast(x, float64), cast(g, float64)
+            y = ops.logcumsumexp(x, dim=dim)
         magnitude = public.log(public.abs(g))
         parts = []
         for sign in (public.gt(g, 0), public.lt(g, 0)):
-            logs = public.where(sign, magnitude - node.out, -np.inf)
+            logs = public.where(sign, magnitude - y, -np.inf)
             back = ops.flip(ops.logcumsumexp(ops.flip(logs, dims=(dim,)), dim=dim), dims=(dim,))
             parts.append(public.exp(back + x))
-        return (parts[0] - parts[1],)
+        return (cast(parts[0] - parts[1], dtype),)
 
 
 def _along(op: Any, input: Value, dim: int) -> Any:

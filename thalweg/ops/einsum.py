@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ShapeError, ValueRangeError
+from ..core.errors import ArgumentError, ShapeError, ValueRangeError
 from ..ir.node import Value
 from .function import Call, function
 from .link import ops
@@ -173,6 +173,13 @@ def einsum(*equation_and_operands: Any) -> Value:
             operands = list(operands[0])
     else:
         equation, operands = _from_sublists(given)
+    for position, operand in enumerate(operands):
+        if not isinstance(operand, Value):
+            raise ArgumentError(
+                f"einsum(): expected Tensor as element {position}, got {type(operand).__name__}"
+            )
+    if not operands:
+        raise ValueRangeError("einsum(): must specify the equation string and at least one operand")
     left, arrow, right = equation.replace(" ", "").partition("->")
     texts = left.split(",")
     if len(texts) != len(operands):

@@ -98,6 +98,8 @@ def function(
         if method is True:
             method_name = name.rpartition(".")[2]
         composite_op = impl if isinstance(impl, Composite) else None
+        called = composite_op.body if composite_op is not None else impl
+        called.__qualname__ = name.rpartition(".")[2]  # as Python's errors about arguments call it
         FUNCTIONS[name] = Function(
             name, impl, method_name, inplace, view, operators, aliases, out, random, host, calls,
             composite_op, public,

@@ -293,7 +293,8 @@ def bernoulli(input: Value, p: float | None = None, *, rng: Stream) -> Value:
         return cast(below(rng, input.shape, p), input.dtype)
     inside = public.logical_and(public.ge(input, 0.0), public.le(input, 1.0))
     input = require(input, inside, "bernoulli: Expected p_in >= 0 && p_in <= 1 to be true")
-    return cast(below(rng, input.shape, input), input.dtype)
+    drawn = cast(below(rng, input.shape, input), input.dtype)
+    return drawn + input * 0.0  # the gradient is zero, but there is one
 
 
 @function("poisson", random=True, calls=draws(Call((_P,)), Call((_X,))))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core.dtypes import int32, int64
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import DimError, DTypeError, ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import Signature, Split
 from ..ir.types import TensorType
@@ -182,6 +182,8 @@ def _kth_calls() -> Iterator[Call]:
 def kthvalue(input: Value, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Value, Value]:
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1."""
     dim = normalize_dim(dim, input.ndim)
+    if input.ndim and not input.shape[dim]:
+        raise DimError(f"kthvalue(): Expected reduction dim {dim} to have non-zero size.")
     if not 1 <= k <= (input.shape[dim] if input.ndim else 1):
         raise ShapeError(
             f"kthvalue(): selected number k out of range for dimension {dim} (k = {k}, shape "
@@ -206,6 +208,8 @@ def mode(input: Value, dim: int = -1, keepdim: bool = False) -> tuple[Value, Val
         return input, constant(0, int64)
     values, indices = sorted_along(input, dim)
     count = values.shape[dim]
+    if not count:
+        raise DimError(f"mode(): Expected reduction dim {dim} to have non-zero size.")
     at = ops.iota(shape=values.shape, dim=dim, dtype=int64)
     changed = public.ne(
         public.narrow(values, dim, 1, count - 1), public.narrow(values, dim, 0, count - 1)

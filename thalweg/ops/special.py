@@ -15,6 +15,7 @@ from .contract import Array, Declined, Grads, Host, Sample, primitive
 from .families import Unary, floats, in_float32
 from .function import Call, composite, function
 from .link import ops
+from .named import public
 from .pointwise import (
     FALLING,
     RISING,
@@ -252,7 +253,9 @@ def _logaddexp_body(x: Value, y: Value, base: float) -> Value:
 
 def _logaddexp_vjp(node: Node, g: Value) -> Grads:
     x, y = node.inputs
-    gap = ops.where(ops.eq(x, y), zeros_like(x), y - x)
+    gap = y - x
+    # Equal infinities have no difference; equal numbers have one whose derivative counts.
+    gap = ops.where(public.logical_and(ops.eq(x, y), public.ne(gap, gap)), zeros_like(x), gap)
     if node.op.name == "logaddexp2":
         gap = gap * math.log(2)
     return g * ops.sigmoid(-gap), g * ops.sigmoid(gap)

@@ -282,6 +282,8 @@ def fit_inplace(old: Value, new: Value, name: str) -> Value:
             f"{name}: result type {_title(new)} can't be cast to the desired output type "
             f"{_title(old)}"
         )
+    if old.dtype.is_complex and new.dtype.is_floating_point:
+        raise DTypeError(f"In-place {name.rstrip('_')} is not supported for complex tensors.")
     return cast(new, old.dtype)
 
 

@@ -34,6 +34,7 @@ from .tensor import Tensor
 from .trace import local
 
 _new = object.__new__
+_ABSENT: Any = object()  # an argument that is missing, or given by keyword
 _HANDLES = frozenset({Tensor, Parameter})
 
 
@@ -137,7 +138,9 @@ def unary(function: Function, whole: Callable[..., Any]) -> Callable[..., Any]:
     code, whole = form.code, form.slow
     form = Form(code, whole)
 
-    def call(input: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(input: Any = _ABSENT, *args: Any, **kwargs: Any) -> Any:
+        if input is _ABSENT:
+            return whole(**kwargs)
         if form.native is not None:
             return form.native(input, *args, **kwargs)
         trace = shared.trace
@@ -203,7 +206,10 @@ def binary(
 
     form = Form(code, whole)
 
-    def call(input: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(input: Any = _ABSENT, other: Any = _ABSENT, *args: Any, **kwargs: Any) -> Any:
+        if input is _ABSENT or other is _ABSENT:  # given by another name
+            given = () if input is _ABSENT else (input,)
+            return whole(*given, **kwargs, **({} if other is _ABSENT else {"other": other}))
         if form.native is not None:
             return form.native(input, other, *args, **kwargs)
         if args or kwargs or type(input) not in _HANDLES:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.errors import ArgumentError, DTypeError, ShapeError, located
 from ..ops.host import interleave_positions, largest_class
+from .arguments import complaint
 from .attach import RECORDED
 from .tensor import Tensor
 
@@ -29,7 +30,8 @@ def face(name: str, *, method: bool = True) -> Callable[[Callable[..., Any]], Ca
             try:
                 return function(*args, **kwargs)
             except Exception as error:
-                raise located(error) from None
+                error = complaint(name, error)
+                raise located(error) from error.__cause__
 
         call.__name__ = call.__qualname__ = function.__name__
         call.__doc__ = function.__doc__

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.device import Device, require_available
 from ..core.errors import ArgumentError, located
 from ..ops.function import Function
+from .arguments import check_arguments, complaint, spelled
 from .named import name_results
 from .record import any_tensor
 from .tensor import Tensor
@@ -27,11 +28,14 @@ def run_host(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) ->
         return value
 
     try:
+        kwargs = spelled(function, kwargs)
+        check_arguments(function, args, kwargs)
         results = function.impl(
             *[array(a) for a in args], **{k: array(v) for k, v in kwargs.items()}
         )
     except Exception as error:
-        raise located(error) from None
+        error = complaint(function.name, error)
+        raise located(error) from error.__cause__
     return name_results(function.name, results, wrap_host)
 
 

@@ -11,6 +11,7 @@ from ..core.promotion import can_cast
 from ..ir.node import Value
 from ..ops.function import Function
 from .alias import assign, check_inplace, fit_inplace
+from .arguments import complaint
 from .exclusive import exclusive
 from .overlap import check_overlap
 from .record import PROMOTABLE, after_record, call_values, codes, distinct, encode, promote_numbers
@@ -30,6 +31,8 @@ def inplace(function: Function) -> Callable[..., Tensor]:
 
     @exclusive
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not isinstance(self, Tensor):
+            raise located(ArgumentError(f"{name}(): expected a Tensor, got {type(self).__name__}"))
         generator = kwargs.pop("generator", None)
         if generator is not None:
             with generator.as_default():
@@ -75,7 +78,8 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             if trace.state.random:
                 default_generator.advance(trace, trace.state.random)
         except Exception as error:
-            raise located(error) from None
+            error = complaint(function.name, error)
+            raise located(error) from error.__cause__
         after_record(trace)
         return self
 

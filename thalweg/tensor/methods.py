@@ -437,7 +437,7 @@ def parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[DType | Non
 
 
 def cast_method(dtype: DType) -> Any:
-    def method(self: Any, memory_format: Any = None) -> Any:
+    def method(self: Any, *, memory_format: Any = None) -> Any:
         return self if self._meta.dtype is dtype else _cast(self, dtype)
 
     method.__name__ = method.__qualname__ = dtype.name

@@ -17,6 +17,17 @@ from .flush import flush
 from .tensor import Tensor
 
 
+def _need_tensor(name: str, **arguments: Any) -> None:
+    for position, (argument, value) in enumerate(arguments.items(), 1):
+        if not isinstance(value, Tensor):
+            raise located(
+                ArgumentError(
+                    f"{name}(): argument '{argument}' (position {position}) must be Tensor, not "
+                    f"{type(value).__name__}"
+                )
+            )
+
+
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a function also a method of `Tensor`."""
     setattr(Tensor, function.__name__, function)
@@ -30,27 +41,32 @@ def is_tensor(value: Any) -> bool:
 
 def is_floating_point(input: Tensor) -> bool:
     """Whether the dtype is a floating-point one."""
+    _need_tensor("is_floating_point", input=input)
     return input.dtype.is_floating_point
 
 
 def is_complex(input: Tensor) -> bool:
     """Whether the dtype is complex."""
+    _need_tensor("is_complex", input=input)
     return input.dtype.is_complex
 
 
 def is_nonzero(input: Tensor) -> bool:
     """Whether a one-element tensor is not zero."""
+    _need_tensor("is_nonzero", input=input)
     return bool(input)
 
 
 def numel(input: Tensor) -> int:
     """The number of elements."""
+    _need_tensor("numel", input=input)
     return input.shape.numel()
 
 
 @_method
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and elements."""
+    _need_tensor("equal", input=input, other=other)
     if input.shape != other.shape:
         return False
     return bool(np.array_equal(input._array(), other._array()))
@@ -61,6 +77,11 @@ def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
     """Whether ``|input - other| <= atol + rtol * |other|`` everywhere."""
+    _need_tensor("allclose", input=input, other=other)
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not isinstance(value, (int, float)):
+            kind = type(value).__name__
+            raise located(ArgumentError(f"allclose(): argument '{name}' must be float, not {kind}"))
     if input.dtype is not other.dtype:
         raise located(RuntimeError(f"{input.dtype} did not match {other.dtype}"))
     try:

@@ -18,8 +18,8 @@ from ..core.errors import ArgumentError, located, placed
 from ..ir.node import Value
 from ..ops.function import Function
 from ..ops.link import ops
-from ..ops.parameters import Parameters
 from .alias import bind, describe_view, make_view, view_chain
+from .arguments import check_arguments, complaint, first_operand, spelled, starred
 from .flush import flush
 from .named import name_results
 from .parameter import Parameter
@@ -126,16 +126,6 @@ def python_dtype(name: str, kind: Any) -> DType:
     return BY_NAME[_PYTHON_TYPES[kind]]
 
 
-def starred(parameters: Parameters) -> tuple[str, int] | None:
-    """Name and position of the parameter that takes any number of values, as ``*size``: it may be
-    given by name, and 0-d integer tensors in it stand for numbers."""
-    return (parameters.star, parameters.positional) if parameters.star in _OF_NUMBERS else None
-
-
-# Names of such parameters where they take numbers; others take tensors.
-_OF_NUMBERS = ("size", "args", "repeats")
-
-
 def with_plain_sizes(
     star: tuple[str, int], args: Sequence[Any], kwargs: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]] | None:
@@ -159,9 +149,12 @@ def call_values(function: Function, args: Sequence[Any], kwargs: dict[str, Any])
     dtype = kwargs.get("dtype")
     if dtype is not None and not isinstance(dtype, DType):
         kwargs = {**kwargs, "dtype": python_dtype(function.name, dtype)}
-    if kwargs and (star := starred(function.parameters)) is not None and star[0] in kwargs:
-        args = (*args, kwargs[star[0]])
-        kwargs = {k: v for k, v in kwargs.items() if k != star[0]}
+    if kwargs:
+        kwargs = spelled(function, kwargs)
+        if (star := starred(function.parameters)) is not None and star[0] in kwargs:
+            args = (*args, kwargs[star[0]])
+            kwargs = {k: v for k, v in kwargs.items() if k != star[0]}
+    check_arguments(function, args, kwargs)
     return function.impl(*[operand(a) for a in args], **{k: operand(v) for k, v in kwargs.items()})
 
 
@@ -191,7 +184,11 @@ def _build(
         if not all(isinstance(v, Value) for v in outputs):
             raise ArgumentError(f"{function.name}: not a tensor function of these arguments")
         found = trie.add(trace.state, key)
-        if function.name in RETURNS_OPERAND and not plural and outputs[0] is operand(args[0]):
+        if (
+            function.name in RETURNS_OPERAND
+            and not plural
+            and outputs[0] is operand(first_operand(function, args, kwargs))
+        ):
             found.info = SAME
             publish(trace, key, found)
             return found
@@ -220,7 +217,8 @@ def _build(
             else:
                 found.view = found.meta
     except Exception as error:
-        raise located(error) from None
+        error = complaint(function.name, error)
+        raise located(error) from error.__cause__
     publish(trace, key, found)
     return found
 
@@ -257,10 +255,10 @@ STRICT_VIEWS = {"view", "view_as"}
 
 
 def view_source(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
-    """The tensor a view function views: its first argument."""
+    """The tensor a view function views: its first operand."""
     if not function.view:
         return None
-    first = args[0] if args else next(iter(kwargs.values()), None)
+    first = first_operand(function, args, kwargs)
     return first if isinstance(first, Tensor) else None
 
 
@@ -279,7 +277,7 @@ def deliver(
             flush()
         return tensor
     if state.info is SAME:
-        return args[0]
+        return first_operand(function, args, kwargs)
     tensors = [result(trace, m) for m in state.metas]
     if state.info is not None:
         source = view_source(function, args, kwargs)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.device import Device
 from ..core.dtypes import DType, from_numpy
-from ..core.errors import ArgumentError, AutogradError, located
+from ..core.errors import ArgumentError, AutogradError, ValueRangeError, located
 from ..ir.types import TensorType
 from ..runtime.buffer import Array, Buffer
 from .size import Size
@@ -219,13 +219,23 @@ class Tensor:
         return bool(self._array().reshape(()))
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._only_element())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._only_element())
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._only_element())
+
+    def _only_element(self) -> Any:
+        if self.numel() != 1:
+            raise located(
+                ValueRangeError(
+                    "only one element tensors can be converted to Python scalars, got shape "
+                    f"{list(self._meta.shape)}"
+                )
+            )
+        return self.item()
 
     def __index__(self) -> int:
         if self._meta.dtype.category not in ("int", "bool") or self._meta.shape not in ((), (1,)):
