@@ -56,6 +56,7 @@ from .tensor.modes import (
 from .tensor.predicates import (
     allclose,
     are_deterministic_algorithms_enabled,
+    broadcast_shapes,
     equal,
     get_num_threads,
     is_complex,

@@ -309,7 +309,7 @@ def rows_in_order(x: Value, order: Value) -> Value:
     return ops.take(x, order, batch=x.ndim - 2)  # type: ignore[no-any-return]
 
 
-def _lu_parts(packed: Value) -> tuple[Value, Value]:
+def lu_parts(packed: Value) -> tuple[Value, Value]:
     m, n = packed.shape[-2:]
     k = min(m, n)
     lower = public.tril(columns(packed, 0, k), -1)
@@ -324,7 +324,7 @@ def _lu_calls() -> Iterator[Call]:
     yield Call((drawn(3),), error=(RuntimeError, "at least 2 dimensions"))
 
 
-def _no_pivoting(op: str, pivot: bool) -> None:
+def no_pivoting(op: str, pivot: bool) -> None:
     if not pivot:
         raise ShapeError(
             f"{op}: LU without pivoting is not implemented on the CPU, expected pivot=True"
@@ -335,17 +335,17 @@ def _no_pivoting(op: str, pivot: bool) -> None:
 def lu_factor(A: Value, *, pivot: bool = True) -> tuple[Value, Value]:
     """(LU, pivots) of A (..., m, n): both factors in one matrix, L without its unit diagonal, and
     the row exchanges (int32, counted from 1). ``pivot=False`` raises RuntimeError."""
-    _no_pivoting("linalg.lu_factor", pivot)
+    no_pivoting("linalg.lu_factor", pivot)
     return ops.lu_factor(matrices("linalg.lu_factor", A))[:2]  # type: ignore[no-any-return]
 
 
 @function("linalg.lu", calls=_lu_calls)
 def lu(A: Value, *, pivot: bool = True) -> tuple[Value, Value, Value]:
     """(P, L, U) with ``A = P L U``: a permutation, a unit lower and an upper triangular matrix."""
-    _no_pivoting("linalg.lu", pivot)
+    no_pivoting("linalg.lu", pivot)
     a = matrices("linalg.lu", A)
     packed, _, order = ops.lu_factor(a)
-    lower, upper = _lu_parts(packed)
+    lower, upper = lu_parts(packed)
     ones = identity(a, a.shape[-2])
     return rows_in_order(ones, public.argsort(order, -1)), lower, upper
 

@@ -16,6 +16,7 @@ _FIELDS = {
     "linalg.lu": "P L U", "linalg.lu_factor": "LU pivots", "linalg.cholesky_ex": "L info",
     "linalg.inv_ex": "inverse info", "linalg.solve_ex": "result info", "svd": "U S V",
     "histogram": "hist bin_edges", "histogramdd": "hist bin_edges", "geqrf": "a tau",
+    "linalg.ldl_factor": "LD pivots", "linalg.ldl_factor_ex": "LD pivots info",
     "linalg.lu_factor_ex": "LU pivots info", "lu_unpack": "P L U",
     "triangular_solve": "solution cloned_coefficient",
     "qr": "Q R", "linalg.lstsq": "solution residuals rank singular_values",

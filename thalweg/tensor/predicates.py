@@ -12,8 +12,10 @@ from ..core import flags
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, ShapeError, located
 from ..core.promotion import result_type as _promote
+from ..ops.arithmetic import broadcast_shapes as _broadcast
 from ..runtime.executor import executor
 from .flush import flush
+from .size import Size
 from .tensor import Tensor
 
 
@@ -61,6 +63,20 @@ def numel(input: Tensor) -> int:
     """The number of elements."""
     _need_tensor("numel", input=input)
     return input.shape.numel()
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape to which tensors of the given shapes (or sizes of vectors) broadcast.
+
+    RuntimeError if they do not, or for a negative size.
+    """
+    given = [(s,) if isinstance(s, (int, np.integer)) else tuple(s) for s in shapes]
+    try:
+        if any(n < 0 for shape in given for n in shape):
+            raise ShapeError(f"broadcast_shapes: negative sizes are not allowed, got {shapes}")
+        return Size(_broadcast(*given, op="broadcast_shapes"))
+    except Exception as error:
+        raise located(error) from None
 
 
 @_method
