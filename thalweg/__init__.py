@@ -104,7 +104,8 @@ contiguous_format, preserve_format, channels_last = (
 _SUBMODULES = {
     "nn", "optim", "data", "utils", "autograd", "linalg", "numpy", "tensorflow", "random", "ops",
     "func", "special", "fft", "testing", "runtime", "amp", "backends", "compiler", "cuda",
-    "distributed", "hub", "inspect", "jit", "masked", "mock_torch", "profiler", "signal",
+    "distributed", "distributions", "hub", "inspect", "jit", "masked", "mock_torch", "profiler",
+    "signal",
 }  # fmt: skip
 _LAZY = {
     "save": "serialization", "load": "serialization", "graph_text": "tensor.inspect",

@@ -112,6 +112,8 @@ WRAPPED: dict[str, Callable[[Call], Call]] = {
     "einsum": _swapped, "where": _swapped, "polygamma": _swapped, "special.polygamma": _swapped,
     "nn.functional.embedding": _swapped, "nn.functional.embedding_bag": _swapped,
     "linalg.pinv singular": lambda f: lambda a, b: f(a @ b.mT),
+    "svd_lowrank": lambda f: lambda a, b, **options: f(a @ b.mT, **options),
+    "pca_lowrank": lambda f: lambda a, b, **options: f(a @ b.mT, **options),
     "linalg.lstsq grad_oriented": lambda f: lambda a, b, driver: f(a, b, driver=driver)[:2],
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import thalweg
         lambda lib, x: lib.add(x1=x, x2=x), lambda lib, x: lib.mul(other=x, input=x),
         lambda lib, x: lib.flatten(start_dim=0, input=x), lambda lib, x: lib.pow(x, exponent=2),
         lambda lib, x: lib.cat(tensors=[x, x], axis=1), lambda lib, x: lib.real(input=x),
-        lambda lib, x: lib.transpose(input=x, axis0=0, axis1=1),
+        lambda lib, x: lib.transpose(input=x, dim1=0, dim0=1),
         lambda lib, x: lib.split(tensor=x, split_size_or_sections=2)[0],
         lambda lib, x: x.split(split_size=2)[0], lambda lib, x: lib.squeeze(dim=0, input=x[:1]),
         lambda lib, x: lib.linalg.norm(input=x), lambda lib, x: lib.linalg.inv(A=x @ x.mT)[0] * 0,

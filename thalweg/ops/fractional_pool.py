@@ -104,7 +104,7 @@ def _calls(dims: int) -> Any:
         x: Array = rng.normal(size=(2, 3, 7, 6, 5)[: dims + 2])
         samples = rng.uniform(size=(2, 3, dims))
         yield Call((x, 2, 3), {"_random_samples": samples})
-        yield Call((x[0], 2), {"output_ratio": 0.5, "_random_samples": samples[:1]})
+        yield Call((x[0], 2), {"output_ratio": (0.5,) * dims, "_random_samples": samples[:1]})
         yield Call((x, 2), error=(ValueError, "either an output_size or"))
         yield Call((x, 3, 5), error=(RuntimeError, "too large"))
 

@@ -71,7 +71,7 @@ def svd_lowrank(
 def _pca_calls() -> Iterator[Call]:
     yield from _calls()
     yield Call((drawn(6, 4),), {"center": False}, grad=False)
-    yield Call((drawn(3, 2), 4), error=(ValueError, "non-negative and not greater"))
+    yield Call((drawn(3, 2), 4), error=(ValueError, "not greater than min"))
     yield Call((np.ones((3, 2)), 2, True, -1), error=(ValueError, "niter"))
 
 

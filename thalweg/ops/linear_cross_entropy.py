@@ -54,6 +54,11 @@ def linear_cross_entropy(
             f"{list(x.shape)} and {list(w.shape)}"
         )
     features = w.shape[:-1]
+    if len(features) > 1 and x.ndim < 2:
+        raise ShapeError(
+            f"{op}: K-dimensional loss defined by linear_weight shape {list(w.shape)} requires "
+            f"batched input, got unbatched input of shape {list(x.shape)}"
+        )
     flat = ops.reshape(w, shape=(math.prod(features), w.shape[-1]))
     bias = None if linear_bias is None else public.reshape(linear_bias, (flat.shape[0],))
     scores = getattr(public, "nn.functional.linear")(x, flat, bias)

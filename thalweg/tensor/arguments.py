@@ -26,7 +26,8 @@ _OTHER_NAMES = {
     "axis": "dim", "axes": "dims", "axis0": "dim0", "axis1": "dim1", "keepdims": "keepdim",
     "x": "input", "a": "input", "x1": "input", "x2": "other", "tensor": "input",
     "split_size": "split_size_or_sections", "indices": "indices_or_sections",
-    "sections": "indices_or_sections", "tensor_indices_or_sections": "indices_or_sections",
+    "sections": "indices_or_sections",
+    "input2": "tau", "input3": "other", "tensor_indices_or_sections": "indices_or_sections",
 }  # fmt: skip
 # What the first operand may be called whatever its name is.
 _FIRST = ("input", "self", "A", "x", "a", "tensor")

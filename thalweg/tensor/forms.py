@@ -15,6 +15,7 @@ import numpy as np
 from ..core.errors import located
 from ..ops.function import Function
 from .alias import bind, fit_inplace
+from .arguments import starred
 from .exclusive import shared
 from .host import PASSIVE, run_host, with_options
 from .inplace import check_out, store_out
@@ -26,7 +27,6 @@ from .record import (
     encode,
     miss,
     promote_numbers,
-    starred,
     with_plain_sizes,
 )
 from .rng import default_generator, stream_for
