@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,23 @@ with *: its forward pass fits as above, the whole float32 gradient is within 10 
 every result, to the last step, is equal to one part in a million. Dropout is off and random draws
 are the same numbers in both, since each engine has its own random streams.
 """
+NATIVE = """## On native code
+
+What the default backend, `auto`, compiles once a program is large or hot was compiled at its first
+run here, forward, backward and optimizer step (`THALWEG_BACKEND=native`, under which an op without
+a kernel is an error), but for the weights' first values, which PyTorch's replaced. Columns are the
+worst errors, as parts of a tensor's largest value (inf: PyTorch's own float32 overflows there); the
+state dict went through a file and came back equal. *Kernels* counts launches in all programs of the
+model, *on NumPy* names ops that their programs compute on the host because their results' shapes
+are data, *compiling* is the seconds that making the programs took with an empty store, on a machine
+that others used at the same time.
+"""
+REFERENCE = """## On the reference backend only
+
+These agreed when NumPy computed every op (`THALWEG_BACKEND=reference`); natively they were not run
+yet.
+"""
+ERRORS = {"forward": "forward", "loss": "loss", "gradients": "gradient", "3 steps": "after"}
 
 
 def page(
@@ -34,30 +50,23 @@ def page(
     asked: Sequence[str],
 ) -> str:
     """The whole page as text."""
+    entries = sorted(entries, key=lambda e: (e.kind, e.name))
     agreed = [e for e in entries if not results[e.name]["failures"]]
-    failed = [e for e in entries if results[e.name]["failures"]]
-    backend = os.environ.get("THALWEG_BACKEND", "auto")
-    lines = [HEAD, f"{len(agreed)} of {len(entries)} models agree (backend: {backend}).\n"]
-    lines += ["| model | kind | source | worst error: forward | gradients | after 3 steps | s |"]
-    lines += ["|---|---|---|---|---|---|---|"]
-    for e in sorted(agreed, key=lambda e: (e.kind, e.name)):
-        found = results[e.name]
-        worst = [f"{found['worst'].get(k, 0):.0e}" for k in ("forward", "gradient", "after")]
-        cells = [
-            f"{e.name} *" if found["exact"] else e.name,
-            e.kind,
-            _sources(e, versions),
-            *worst,
-            f"{found['seconds']:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines.append("\nErrors are parts of a tensor's largest value; s: thalweg's seconds in all.\n")
-    lines.append("## What fails\n")
+    native = [e for e in agreed if results[e.name]["backend"] != "reference"]
+    reference = [e for e in agreed if e not in native]
+    failed = [e for e in entries if e not in agreed]
+    lines = [HEAD, f"{len(agreed)} of {len(entries)} models agree: {len(native)} on native code, "
+             f"{len(reference)} on the reference backend only.\n"]  # fmt: skip
+    lines += [NATIVE, *_native(native, results, versions)]
+    if reference:
+        lines += ["", REFERENCE, *_table(reference, results, versions)]
+    lines.append("\n## What fails\n")
     if failed:
         lines += ["| model | kind | source | why |", "|---|---|---|---|"]
-        for e in sorted(failed, key=lambda e: (e.kind, e.name)):
+        for e in failed:
             why = str(results[e.name]["failures"][0]).replace("|", "\\|")
             lines.append(f"| {e.name} | {e.kind} | {_sources(e, versions)} | {why[:300]} |")
+        lines.append("\nWhat fails under torch fails in PyTorch itself.")
     else:
         lines.append("Nothing among the models that were tried.")
     untried = sorted(name for name, needs in absent.items() if needs)
@@ -73,6 +82,37 @@ def page(
     lines += ["| name | first asked by |", "|---|---|"]
     lines += [f"| `{name}` | {asker} |" for name, asker in sorted(names.items())]
     return "\n".join(lines) + "\n"
+
+
+def _native(
+    entries: Sequence[Entry], results: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str]
+) -> list[str]:
+    """The table of models that ran natively."""
+    head = ["model", "kind", "source", *ERRORS, "state dict", "kernels", "on NumPy", "compiling"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for e in entries:
+        found = results[e.name]
+        hosts = sorted({str(step).partition(":")[0] for step in found["host"]})
+        cells = [*_first(e, found, versions), "equal", str(found["kernels"]), ", ".join(hosts),
+                 f"{found['compiling']:.1f} s"]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _table(
+    entries: Sequence[Entry], results: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str]
+) -> list[str]:
+    """The table of models that ran on NumPy."""
+    head = ["model", "kind", "source", *ERRORS]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return lines + [f"| {' | '.join(_first(e, results[e.name], versions))} |" for e in entries]
+
+
+def _first(entry: Entry, found: Mapping[str, Any], versions: Mapping[str, str]) -> list[str]:
+    """Cells that all tables have: what model, and its worst errors."""
+    errors = [f"{found['worst'].get(kind, 0):.0e}" for kind in ERRORS.values()]
+    name = f"{entry.name} *" if found["exact"] else entry.name
+    return [name, entry.kind, _sources(entry, versions), *errors]
 
 
 def _sources(entry: Entry, versions: Mapping[str, str]) -> str:

@@ -22,22 +22,34 @@ MODELS = {
     "Recurrent": ((normal(3, 6, 6), np.array([6, 3, 5])), "SGD"),
     "Autoencoder": ((normal(5, 8), normal(5, 3, seed=2)), "Adam"),
 }
+FURTHER = {
+    "AudioCodec": ((normal(2, 1, 64),), "AdamW"),
+    "GraphAttention": (
+        (normal(6, 5), integers(6, 2, 14), integers(3, 14, 2, seed=3)), "SGD",
+    ),
+    "StateSpace": ((normal(2, 10, 4),), "SGD"),
+}  # fmt: skip
 
 
 @pytest.fixture
 def models(monkeypatch):
     """Gives the module of models as the torch in force imports it."""
     monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
-    yield lambda: importlib.import_module("models_in_torch")
-    sys.modules.pop("models_in_torch", None)
+    names = ("models_in_torch", "models_of_further_kinds")
+    yield lambda number=0: importlib.import_module(names[number])
+    for name in names:
+        sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *FURTHER])
 def test_a_model_trains_to_the_same_numbers(name, models, tmp_path):
-    inputs, optimizer = MODELS[name]
+    inputs, optimizer = (MODELS | FURTHER)[name]
+
+    def model():
+        return getattr(models(int(name in FURTHER)), name)()
 
     def build():
-        return Case(getattr(models(), name)(), inputs, loss=lambda r: r, optimizer=optimizer)
+        return Case(model(), inputs, loss=lambda r: r, optimizer=optimizer)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weight_norm's own deprecation
@@ -48,7 +60,7 @@ def test_a_model_trains_to_the_same_numbers(name, models, tmp_path):
     assert not result["failures"], "\n".join(result["failures"])
     assert result["worst"]["gradient"] < 1e-3 and not result["exact"]
     back = torch.load(child.file_of(tmp_path, name, ".thalweg.pt"), weights_only=True)
-    getattr(models(), name)().load_state_dict(back)
+    model().load_state_dict(back)
 
 
 def test_a_wrong_gradient_is_noticed(models, tmp_path):
