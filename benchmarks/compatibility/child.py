@@ -267,13 +267,24 @@ def _restore(model: Any, state: Path) -> list[str]:
 
 
 class Compiled:
-    """Counts what is compiled, by standing around the function that makes native programs."""
+    """Counts what is compiled, by standing around the functions that make programs."""
 
     def __init__(self) -> None:
-        self.pipeline = importlib.import_module("thalweg.pipeline")
-        self.build, self.plan = self.pipeline.build, self.pipeline.plan
-        self.pipeline.build, self.pipeline.plan = self._build, self._plan
+        self.makers = [
+            (importlib.import_module("thalweg.planning.native"), "build", self._build),
+            (importlib.import_module("thalweg.pipeline"), "plan", self._plan),
+        ]
+        self.made = [getattr(module, name) for module, name, _ in self.makers]
         self.forget()
+
+    def __enter__(self) -> Compiled:
+        for module, name, counting in self.makers:
+            setattr(module, name, counting)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for (module, name, _), original in zip(self.makers, self.made):
+            setattr(module, name, original)
 
     def forget(self) -> None:
         """Count from zero."""
@@ -281,18 +292,18 @@ class Compiled:
         self.seconds = 0.0
         self.host: set[str] = set()
 
-    def _build(self, graph: Any, run_graph: Any) -> Any:
+    def _build(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
-        loaded = self.build(graph, run_graph)
+        loaded = self.made[0](*args, **kwargs)
         self.seconds += time.perf_counter() - started
         self.programs += 1
         self.kernels += len(loaded.program.records)
         self.host |= {f"{step.name}: {step.reason}" for step in loaded.program.host_steps}
         return loaded
 
-    def _plan(self, graph: Any) -> Any:
+    def _plan(self, *args: Any, **kwargs: Any) -> Any:
         self.on_numpy += 1
-        return self.plan(graph)
+        return self.made[1](*args, **kwargs)
 
     def write(self, path: Path) -> None:
         """What was counted, as JSON."""
@@ -372,7 +383,7 @@ def main() -> None:
         import thalweg.mock_torch
 
         thalweg.mock_torch.enable()
-        compiled = Compiled()
+        compiled = Compiled().__enter__()  # for as long as the process lives
     else:
         import torch
 

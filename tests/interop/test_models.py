@@ -15,6 +15,7 @@ from benchmarks.compatibility import child
 from benchmarks.compatibility.catalogue import Case, integers, normal
 from benchmarks.compatibility.compare import compare
 from thalweg import mock_torch
+from thalweg.core import flags
 
 MODELS = {
     "LanguageModel": ((integers(17, 2, 8), integers(17, 2, 8, seed=2)), "AdamW"),
@@ -44,6 +45,7 @@ def models(monkeypatch):
 @pytest.mark.parametrize("name", [*MODELS, *FURTHER])
 def test_a_model_trains_to_the_same_numbers(name, models, tmp_path):
     inputs, optimizer = (MODELS | FURTHER)[name]
+    backend = "native" if name in FURTHER else flags.backend
 
     def model():
         return getattr(models(int(name in FURTHER)), name)()
@@ -54,8 +56,11 @@ def test_a_model_trains_to_the_same_numbers(name, models, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weight_norm's own deprecation
         child.reference(build, tmp_path, name)
-        with mock_torch.enable():
-            child.candidate(build, tmp_path, name)
+        with mock_torch.enable(), flags.override(backend=backend):
+            with child.Compiled() as compiled:
+                child.candidate(build, tmp_path, name, compiled)
+    if backend == "native":
+        assert compiled.kernels >= 20 and not compiled.on_numpy and compiled.seconds > 0
     result = compare(tmp_path, name)
     assert not result["failures"], "\n".join(result["failures"])
     assert result["worst"]["gradient"] < 1e-3 and not result["exact"]
