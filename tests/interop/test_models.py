@@ -56,9 +56,8 @@ def test_a_model_trains_to_the_same_numbers(name, models, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weight_norm's own deprecation
         child.reference(build, tmp_path, name)
-        with mock_torch.enable(), flags.override(backend=backend):
-            with child.Compiled() as compiled:
-                child.candidate(build, tmp_path, name, compiled)
+        with mock_torch.enable(), flags.override(backend=backend), child.Compiled() as compiled:
+            child.candidate(build, tmp_path, name, compiled)
     if backend == "native":
         assert compiled.kernels >= 20 and not compiled.on_numpy and compiled.seconds > 0
     result = compare(tmp_path, name)
