@@ -50,12 +50,13 @@ def in_place_pairs(kernel: Kernel, position: Mapping[str, int]) -> tuple[tuple[i
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A statement without its blocks, the loops around it, and on which variables of loops each
-    name depends that it may use."""
+    """A statement without its blocks, the loops around it, on which variables of loops each name
+    depends that it may use, and what it loads."""
 
     stmt: Stmt
     loops: frozenset[str]
     depends: Mapping[str, frozenset[str]]
+    loads: tuple[Load, ...]
 
     def distinct(self, index: tuple[Expr, ...]) -> bool:
         """Whether the index names another element in every iteration of the loops."""
@@ -83,7 +84,9 @@ def _steps(body: Sequence[Stmt]) -> list[_Step]:
                 depends[stmt.name] = used((stmt.value,))
             if isinstance(stmt, For):
                 depends[stmt.var] = frozenset((stmt.var,)) | used((stmt.lo, stmt.hi))
-            found.append(_Step(stmt, loops, depends))
+            every = (each for expr in expressions(stmt) for each in walk_expr(expr))
+            loads = tuple(each for each in every if isinstance(each, Load))
+            found.append(_Step(stmt, loops, depends, loads))
             inner = loops | {stmt.var} if isinstance(stmt, For) else loops
             for block in blocks(stmt):
                 visit(block, inner)
@@ -142,13 +145,12 @@ def _fits(steps: Sequence[_Step], operand: Buffer, result: Buffer) -> bool:
         return False
     stored = False
     for step in steps:
-        for expr in expressions(step.stmt):
-            for each in walk_expr(expr):
-                if not isinstance(each, Load) or each.buffer not in (operand.name, result.name):
-                    continue
-                late = stored and each.buffer == operand.name
-                if late or each.index != index or not step.distinct(index):
-                    return False
+        for each in step.loads:
+            if each.buffer not in (operand.name, result.name):
+                continue
+            late = stored and each.buffer == operand.name
+            if late or each.index != index or not step.distinct(index):
+                return False
         if isinstance(step.stmt, Store) and step.stmt.buffer == result.name:
             if step.stmt.index != index or not step.distinct(index):
                 return False
@@ -162,10 +164,11 @@ def epilogue_pairs(call: AnchorCall) -> tuple[tuple[int, int], ...]:
     """The same for a template that runs the epilogue of each element once, when the element is
     complete, and writes nothing else: operands of the epilogue alone may share memory."""
     anchors = {operand.buffer for operand in call.operands}
+    steps = _steps(call.epilogue.body)
     return tuple(
         (i, k)
         for i, operand in enumerate(call.params)
         for k, result in enumerate(call.params)
         if operand.mode == "in" and result.mode == "out" and i not in anchors
-        and _fits(_steps(call.epilogue.body), operand, result)
+        and _fits(steps, operand, result)
     )  # fmt: skip

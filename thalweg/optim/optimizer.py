@@ -121,6 +121,9 @@ class Optimizer:
             groups = [{"params": groups}]
         for group in groups:
             self.add_param_group(group)
+        # The model is made: initial values are computed now, not in the first training step, which
+        # would be a program of its own then.
+        flush()
 
     def _reset(self) -> None:
         self._steps: dict[int, int] = {}  # by the parameter's id
@@ -320,6 +323,8 @@ class Optimizer:
         dtype = param._meta.dtype
         # The rule sees a complex number as two, and each begins with the value.
         number = complex(value, value) if dtype.is_complex else value
+        if not number:  # memory that nobody touches before the step
+            return Tensor._from_array(np.zeros(param._meta.shape, dtype.np))
         return Tensor._from_array(np.full(param._meta.shape, number, dtype.np))
 
     # ---- hooks

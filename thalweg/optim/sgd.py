@@ -47,10 +47,11 @@ class SGD(Optimizer):
             group["lr"], group["momentum"], 1 - group["dampening"], group["weight_decay"],
         )  # fmt: skip
 
+    # Without dampening the first step needs no program of its own: v is zero before it.
     def static(self, group: dict[str, Any], step: int, fresh: bool) -> Any:
         return (
             group["maximize"], bool(group["weight_decay"]), bool(group["momentum"]),
-            group["nesterov"], fresh,
+            group["nesterov"], fresh and group["dampening"] != 0,
         )  # fmt: skip
 
     def rule(
