@@ -162,8 +162,11 @@ def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
 
 def optimise(graph: Graph) -> Graph:
     """The graph after all passes."""
+    last: dict[object, Graph] = {}
     for transform in PASSES:
-        graph = transform(graph)
+        # A pass has nothing to do on what it returned last.
+        if last.get(transform) is not graph:
+            graph = last[transform] = transform(graph)
         _observe(transform.__name__, graph)
     return graph
 

@@ -251,7 +251,7 @@ def test_errors_say_where_and_what(text):
 
 
 def test_a_composite_rejects_a_wrong_number_of_operands():
-    name, op = next((n, o) for n, o in COMPOSITES.items() if len(o.signature.parameters) == 1)
+    name, op = next((n, o) for n, o in COMPOSITES.items() if len(o.parameters.names) == 1)
     source = f"graph(%0: float32[2]) {{ %1 = {name}(%0, %0) return %1 }}"
     with pytest.raises(GraphError, match="expected 1 operands"):
         parse_graph(source, {name: op})

@@ -149,7 +149,7 @@ def test_placements(x):
 
 
 def composite_node(x):
-    op = next(o for o in COMPOSITES.values() if len(o.signature.parameters) == 1)
+    op = next(o for o in COMPOSITES.values() if len(o.parameters.names) == 1)
     return op(x).node
 
 

@@ -15,15 +15,19 @@ class Graph:
     unused. Graphs compare by structure (`structure`), so they can be attributes of nodes.
     """
 
-    __slots__ = ("_structure", "inputs", "nodes", "outputs")
+    __slots__ = ("_hash", "_structure", "inputs", "nodes", "outputs")
 
-    def __init__(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+    def __init__(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], order: Sequence[Node] = ()
+    ) -> None:
+        """``order``: the nodes in dependency order, where that is known already."""
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.nodes: tuple[Node, ...] = tuple(
-            [n for n in topological(self.outputs) if n.op is not INPUT]
+            [n for n in order or topological(self.outputs) if n.op is not INPUT]
         )
         self._structure: tuple[object, ...] | None = None
+        self._hash: int | None = None
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
@@ -42,7 +46,10 @@ class Graph:
                 ins = tuple([number[v] for v in node.inputs])
                 for v in node.outputs:
                     number[v] = len(number)
-                rows.append((node.op.name, ins, node.attrs_key(), node.types))
+                if ins:  # the types follow from the rest
+                    rows.append((node.op.name, ins, node.attrs_key()))
+                else:
+                    rows.append((node.op.name, node.attrs_key(), node.types))
             rows.append(tuple(number[v] for v in self.outputs))
             self._structure = tuple(rows)
         return self._structure
@@ -51,7 +58,9 @@ class Graph:
         return isinstance(other, Graph) and self.structure() == other.structure()
 
     def __hash__(self) -> int:
-        return hash(self.structure())
+        if self._hash is None:
+            self._hash = hash(self.structure())
+        return self._hash
 
     def apply(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
         """The outputs as a function of other inputs: the graph's nodes, rebuilt on them."""

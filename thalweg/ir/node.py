@@ -11,7 +11,7 @@ the one its op inferred.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from ..core.dtypes import DType
@@ -211,24 +211,27 @@ def topological(outputs: Iterable[Value], stop: Callable[[Node], bool] | None = 
     """
     order: list[Node] = []
     done: set[Node] = set()
-    # Nodes to visit. None says that what follows it has been visited: its operands are in place.
-    stack: list[Any] = [v.node for v in outputs]
-    stack.reverse()
-    pop, push = stack.pop, stack.append
-    while stack:
-        node = pop()
-        if node is None:
-            order.append(pop())
-        elif node not in done:
-            done.add(node)
-            inputs = node.inputs
-            if inputs and (stop is None or not stop(node)):
-                push(node)
-                push(None)
-                for value in inputs[::-1]:
-                    operand = value.node
-                    if operand not in done:
-                        push(operand)
+    emit, known = order.append, done.add
+    stack: list[tuple[Node, Iterator[Value]]] = []  # nodes under way, with the operands to come
+    for output in outputs:
+        node = output.node
+        if node in done:
+            continue
+        known(node)
+        rest = iter(() if stop is not None and stop(node) else node.inputs)
+        while True:
+            for value in rest:
+                operand = value.node
+                if operand not in done:
+                    known(operand)
+                    if operand.inputs and (stop is None or not stop(operand)):
+                        stack.append((node, rest))
+                        node, rest = operand, iter(operand.inputs)
+                        break
+                    emit(operand)
             else:
-                order.append(node)
+                emit(node)
+                if not stack:
+                    break
+                node, rest = stack.pop()
     return order

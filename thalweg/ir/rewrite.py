@@ -244,10 +244,14 @@ class _Rewriter:
             nodes.add(kept)
             for old, value in zip(node.outputs, kept.outputs):
                 settled = value
-                if value not in self.settled and old_uses[old]:
+                if old_uses[old]:
                     # (No uses: of a node that is kept for another of its results.)
                     if self.counts_uses:
                         uses[value] += old_uses[old]
+                    if value in self.settled:
+                        if value is not old:
+                            new[old] = value
+                        continue
                     settled = self.simplest(value, uses, nodes)
                     if self.counts_uses and settled is not value:
                         uses[value] -= old_uses[old]
@@ -287,13 +291,15 @@ class _Rewriter:
         node = value.node
         if node.op is INPUT:
             return None
+        settled = True
         for rule, possible in self.by_op.get(node.op.name, self.any_op):
             if possible(node):
+                settled = not self.counts_uses
                 for found in matches(rule.pattern, value, uses):
                     result = rule.build(found)
                     if result is not None:
                         return rule.name, result
-        if not self.counts_uses:
+        if settled:
             self.settled.add(value)
         return None
 
@@ -350,11 +356,11 @@ def _identity(value: Value) -> tuple[Any, ...]:
 
 def _locate(value: Value, origin: Node, known: set[Node]) -> None:
     """Give the nodes that a builder has made the place in the user's program that the node they
-    replace came from."""
+    replace came from. Constants without a place are shared by all graphs."""
     stack = [value.node]
     while stack:
         node = stack.pop()
-        if node not in known and node.op is not INPUT:
+        if node not in known and (node.inputs or node.location is not None):
             known.add(node)
             node.location = origin.location
             stack.extend(v.node for v in node.inputs)

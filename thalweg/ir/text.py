@@ -96,9 +96,9 @@ def is_attribute(value: Any) -> bool:
 def infer_types(op: Any, inputs: tuple[TensorType, ...], attrs: Mapping[str, Any]) -> list[Any]:
     """What ``op`` infers; where tensors are placed plays no part. TypeError for a wrong number
     of operands, else whatever the op raises."""
-    signature = getattr(op, "signature", None)
-    if signature is not None:  # a composite: its operands are the parameters not in `attrs`
-        wanted = [p for p in signature.parameters if p not in attrs]
+    parameters = getattr(op, "parameters", None)
+    if parameters is not None:  # a composite: its operands are the parameters not in `attrs`
+        wanted = [p for p in parameters.names if p not in attrs]
         if len(wanted) != len(inputs):
             raise TypeError(
                 f"{op.name}: expected {len(wanted)} operands ({', '.join(wanted)}), "

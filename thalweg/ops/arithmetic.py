@@ -63,9 +63,24 @@ def broadcast_shapes(*shapes: tuple[int, ...], op: str = "broadcast") -> tuple[i
     return tuple(result)
 
 
+_constants: dict[tuple[Any, ...], Value] = {}
+_CONSTANTS_KEPT = 4096
+
+
 def constant(value: Scalar, dtype: DType, shape: tuple[int, ...] = ()) -> Value:
-    """A tensor full of one number."""
-    return ops.full(shape=shape, value=value, dtype=dtype)  # type: ignore[no-any-return]
+    """A tensor full of one number. Equal ones are one value, as rules ask for the same few again
+    and again; it comes from no place in the user's program. (Tensors that users see have values of
+    their own: see `tensor.trace.new_metas`.)"""
+    # Zeros have signs; what is not equal to itself is made anew.
+    key = (value.__class__, value or repr(value), dtype, shape)
+    found = _constants.get(key)
+    if found is None:
+        found = ops.full(shape=shape, value=value, dtype=dtype)
+        found.node.location = None
+        if len(_constants) >= _CONSTANTS_KEPT:
+            _constants.clear()
+        _constants[key] = found
+    return found
 
 
 def broadcast_to(value: Value, shape: tuple[int, ...]) -> Value:

@@ -13,10 +13,11 @@ from .contract import PRIMITIVES, Primitive
 
 class _Link:
     def __getattr__(self, name: str) -> Primitive:
-        try:
-            return PRIMITIVES[name]
-        except KeyError:
-            raise AttributeError(f"no primitive is named {name!r}") from None
+        found = PRIMITIVES.get(name)
+        if found is None:
+            raise AttributeError(f"no primitive is named {name!r}")
+        setattr(self, name, found)  # found without this function from now on
+        return found
 
 
 ops: Any = _Link()

@@ -43,6 +43,8 @@ class _Piece:
 
 def assemble_pieces(graph: Graph) -> Graph:
     """The graph with concatenations for sums of disjoint pieces that leave no gaps."""
+    if not any(map(_piece, (v for n in graph.nodes for v in n.outputs))):
+        return graph
     uses = Counter(v for n in graph.nodes for v in n.inputs) + Counter(graph.outputs)
     terms: dict[Value, list[Value]] = {}  # of sums, from their operands before rebuilding
 

@@ -26,21 +26,39 @@ def differentiable(value: Value) -> bool:
 
 def requires_grad(value: Value) -> bool:
     """Whether ``value`` depends differentiably on an input or leaf that requires gradients."""
-    stack = [value.node]
+    found = value.node.requires_grad
+    if found is None:
+        found = _find_requires_grad(value.node)
+    return found[value.index]
+
+
+def _find_requires_grad(end: Node) -> tuple[bool, ...]:
+    stack = [end]
     while stack:
         node = stack[-1]
         if node.requires_grad is None:
             if node.op is INPUT or node.op.name == "as_leaf":
                 node.requires_grad = (bool(node.attrs.get("requires_grad", node.op is not INPUT)),)
             else:
-                waiting = [v.node for v in node.inputs if v.node.requires_grad is None]
-                if waiting:
-                    stack.extend(waiting)
+                reached = waits = False
+                for value in node.inputs:
+                    known = value.node.requires_grad
+                    if known is None:
+                        waits = True
+                        stack.append(value.node)
+                    elif known[value.index]:
+                        reached = True
+                if waits:
                     continue
-                reached = any(v.node.requires_grad[v.index] for v in node.inputs)  # type: ignore
-                node.requires_grad = tuple(reached and differentiable(v) for v in node.outputs)
+                outputs = node.outputs
+                node.requires_grad = (
+                    tuple([differentiable(v) for v in outputs])
+                    if reached
+                    else (False,) * len(outputs)
+                )
         stack.pop()
-    return value.node.requires_grad[value.index]  # type: ignore[index]
+    assert end.requires_grad is not None
+    return end.requires_grad
 
 
 def depends_on(

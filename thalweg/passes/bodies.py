@@ -28,10 +28,9 @@ becomes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ..ir.graph import Graph
-from ..ir.node import Node
+from ..ir.node import Node, Value
 from .assemble import assemble_pieces
 from .cse import eliminate_common
 from .decompose import decompose
@@ -48,17 +47,16 @@ def prepare_bodies(graph: Graph) -> Graph:
     """The graph with every graph among its nodes' attributes decomposed and simplified, at any
     depth."""
 
-    def attrs_of(node: Node) -> dict[str, Any]:
-        return {k: _prepared(v) if isinstance(v, Graph) else v for k, v in node.attrs.items()}
+    def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        for attribute in node.attrs.values():
+            if isinstance(attribute, Graph):
+                break
+        else:
+            return None
+        attrs = {k: _prepared(v) if isinstance(v, Graph) else v for k, v in node.attrs.items()}
+        return Node(node.op, inputs, attrs, node.types, node.location).outputs
 
-    return rebuilt(
-        graph,
-        lambda node, inputs: (
-            Node(node.op, inputs, attrs_of(node), node.types, node.location).outputs
-            if any(isinstance(v, Graph) for v in node.attrs.values())
-            else None
-        ),
-    )
+    return rebuilt(graph, replace)
 
 
 def _prepared(body: Graph) -> Graph:

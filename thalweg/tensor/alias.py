@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import bool_
-from ..core.errors import AliasError, AutogradError, DTypeError, ShapeError
+from ..core.errors import AliasError, AutogradError, DTypeError, ShapeError, placed
 from ..core.promotion import can_cast
 from ..ir.node import Value
 from ..ops.arithmetic import cast, constant
@@ -348,7 +348,8 @@ def assign(
     meta = tensor._meta
     found = trace.state.next.get(key)
     if found is None:
-        value = kept_gradient(meta, compute(), False)
+        with placed():
+            value = kept_gradient(meta, compute(), False)
         found = transition(trace, key, name, lambda: (value,))
         found.overwritten = _overwritten(tensor, (meta.value,), value, shared)
     else:
@@ -406,10 +407,11 @@ def _assign_through_view(
     base_meta = base._meta
     found = trace.state.next.get(key)
     if found is None:
-        new = compute()
-        detached = _detached(chain)
-        written = write_chain(base_meta.value, chain, new)
-        value = kept_gradient(base_meta, written, detached)
+        with placed():
+            new = compute()
+            detached = _detached(chain)
+            written = write_chain(base_meta.value, chain, new)
+            value = kept_gradient(base_meta, written, detached)
         # What was detached gets a history of its own; that of the base stays as it is.
         apart = local.grad and _detached(chain[-1:]) and requires_grad(new)
         made = (value, new) if apart else (value,)

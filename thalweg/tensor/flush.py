@@ -289,9 +289,10 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
             residuals.append((value, "in", position[value]))
         else:
             residuals.append((value, "out", outputs.setdefault(value, len(outputs))))
-    used = {n.out for n in topological(outputs) if n.op is INPUT}
+    order = topological(outputs)
+    used = {n.out for n in order if n.op is INPUT}
     inputs = [i for i, v in enumerate(leaves) if v in used]
-    graph = Graph([leaves[i] for i in inputs], list(outputs))
+    graph = Graph([leaves[i] for i in inputs], list(outputs), order)
     program = compiled(graph, budget_of(state))
     positions = [outputs[v] for v in values]
     ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}

@@ -418,6 +418,9 @@ def new_metas(trace: Trace, values: Sequence[Value], name: str) -> tuple[Meta, .
     slot = len(trace.tensors)
     metas = []
     for i, value in enumerate(values):
+        node = value.node
+        if not node.inputs and node.location is None and node.op is not INPUT:
+            value = node.moved(()).out  # a constant that many share: see `ops.arithmetic.constant`
         grad = requires_grad(value)
         leaf = not grad or value.node.op is AsLeaf or value.node.op is INPUT
         metas.append(Meta(value, slot + i, grad, leaf, name))

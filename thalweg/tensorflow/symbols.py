@@ -182,7 +182,7 @@ def constant(value: Any, dtype: DType | None = None, shape: Any = None, name: st
     made.array = array  # type: ignore[attr-defined]
     if array.size and (array == array.flat[0]).all():
         first, extent = array.flat[0].item(), array.shape
-        made.build = lambda: constant_value(first, dtype, extent)
+        made.build = lambda: ops.full(shape=extent, value=first, dtype=dtype)
         del made.array  # type: ignore[attr-defined]
     return made
 
