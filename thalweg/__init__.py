@@ -30,6 +30,7 @@ from .core.dtypes import (
     iinfo,
     set_default_dtype,
 )
+from .core.errors import OutOfMemoryError
 from .core.promotion import can_cast, promote_types
 
 with _uncollected():  # what is defined here stays

@@ -56,6 +56,10 @@ class DimError(ThalwegError, IndexError):
     """A dimension number outside the rank of its tensor."""
 
 
+class OutOfMemoryError(ThalwegError, MemoryError, RuntimeError):
+    """Memory that the system does not have."""
+
+
 class IndexOutOfRange(ThalwegError, IndexError):
     """An element index outside the size of its dimension."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ..core.errors import DeviceError, located
+from ..core.errors import DeviceError, OutOfMemoryError, located
 from . import amp, nvtx
 
 
@@ -120,7 +120,3 @@ def set_rng_state_all(states: Any) -> None:
     """Set the random states of all GPUs: an empty list."""
     if len(states):
         _refuse("set_rng_state_all")()
-
-
-class OutOfMemoryError(RuntimeError):
-    """A GPU has no memory left. Never raised here; programs catch it."""

@@ -53,6 +53,9 @@ class Job:
             self.error = located(failure.error, failure.location)
         except Exception as error:
             self.error = error  # an input's own job failed: pass its error on
+        except KeyboardInterrupt:
+            self.error = RuntimeError("this value was being computed when Ctrl-C was pressed")
+            raise
         self.inputs = ()
         self.outputs = []
         if self._done is not None:
@@ -78,6 +81,7 @@ class Executor:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._last: Job | None = None
+        self._interrupt: KeyboardInterrupt | None = None
 
     def submit(self, program: Runnable, inputs: Sequence[Buffer]) -> list[Buffer]:
         """Run the program now (small, inputs ready) or queue it; the buffers of its outputs."""
@@ -85,7 +89,10 @@ class Executor:
         outputs = job.outputs
         small = program.elements < flags.inline_limit
         if small and all(b.job is None for b in inputs):
-            job.run()
+            try:
+                job.run()
+            except KeyboardInterrupt as interrupt:
+                self._interrupt = interrupt
             return outputs
         job._done = threading.Event()
         with self._lock:
@@ -94,9 +101,16 @@ class Executor:
                     target=self._work, args=(self._queue,), name="thalweg-executor", daemon=True
                 )
                 self._thread.start()
+            self._queue.put(job)  # first: what an interrupt keeps from the queue is not waited for
             self._last = job
-            self._queue.put(job)
         return outputs
+
+    def raise_interrupt(self) -> None:
+        """Raise the interrupt from the keyboard that stopped a program on the calling thread, once
+        its results are in their places: they raise the error of the job."""
+        interrupt, self._interrupt = self._interrupt, None
+        if interrupt is not None:
+            raise interrupt
 
     def drain(self) -> None:
         """Wait until everything submitted has run. Errors stay with their jobs."""

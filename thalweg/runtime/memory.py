@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import OutOfMemoryError
+
 ALIGNMENT = 64
 _PAGE = 4096
 KEPT_SHARE = 0.5  # of the most bytes ever in use at once
@@ -67,7 +69,7 @@ def round_size(nbytes: int) -> int:
 
 
 def allocate(nbytes: int) -> Memory:
-    """Memory of at least ``nbytes`` bytes, undefined. MemoryError if there is none."""
+    """Memory of at least ``nbytes`` bytes, undefined. OutOfMemoryError if there is none."""
     size = round_size(nbytes)
     blocks = _free.get(size)
     if blocks:
@@ -91,7 +93,13 @@ def _fresh(size: int) -> tuple[Array, int]:
         raw = np.empty(size + ALIGNMENT, np.uint8)
     except MemoryError:
         trim(0)
-        raw = np.empty(size + ALIGNMENT, np.uint8)
+        try:
+            raw = np.empty(size + ALIGNMENT, np.uint8)
+        except MemoryError:
+            raise OutOfMemoryError(
+                f"out of memory: {size / 2**30:.2f} GiB were asked for, "
+                f"{statistics.used / 2**30:.2f} GiB are in use by tensors and programs"
+            ) from None
     start: int = raw.__array_interface__["data"][0]
     return raw, -(-start // ALIGNMENT) * ALIGNMENT
 

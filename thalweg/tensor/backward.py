@@ -24,7 +24,7 @@ from .points import FunctionPoint, HistoryPoint, HookPoint, Point
 from .record import result
 from .residuals import Forward, canonical, forward_nodes, grad_sources
 from .tensor import Tensor
-from .trace import LeafKey, Trace, local, set_grad_mode, transition
+from .trace import LeafKey, State, Trace, local, set_grad_mode, transition
 
 
 class Pass:
@@ -237,11 +237,12 @@ class TraceSegment:
             reached.extend(slot for slot, _ in found)
             return [finish(g, run.create) for _, g in found]
 
-        state = transition(trace, key, "backward", build)
-        if reached or state.info is None:
+        def fill(state: State) -> None:
             state.info = tuple(reached)
             state.freed = frozenset(freed)
             state.overwritten = tuple(kept.items())
+
+        state = transition(trace, key, "backward", build, fill)
         return [(slot, result(trace, meta)) for slot, meta in zip(state.info, state.metas)]
 
 
@@ -413,9 +414,10 @@ class HistorySegment:
             rebuilt = substitute(merged, {**here, **dict(zip(cotangent_inputs, seeds))})
             return [finish(g, run.create) for g in rebuilt]
 
-        state = transition(trace, key, "backward", build)
-        if state.info is None:
+        def fill(state: State) -> None:
             state.info = (tuple(reached), frozenset(visited))
+
+        state = transition(trace, key, "backward", build, fill)
         found, passed = state.info
         self.visited |= passed
         gathered = []

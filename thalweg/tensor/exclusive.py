@@ -30,9 +30,10 @@ class Shared:
     """``active`` while more than one living thread has recorded something. ``trace`` is the trace
     that fast paths record into without further checks: that of the one thread that records.
     ``resume`` is called by each thread that has taken the lock, before it goes on. ``settings`` is
-    another object whenever a flag was changed: what was made under other flags is told by it."""
+    another object whenever a flag was changed: what was made under other flags is told by it.
+    ``repair`` is called when a call was interrupted from the keyboard."""
 
-    __slots__ = ("_threads", "active", "lock", "resume", "settings", "trace")
+    __slots__ = ("_threads", "active", "lock", "repair", "resume", "settings", "trace")
 
     def __init__(self) -> None:
         self.active = False
@@ -40,6 +41,7 @@ class Shared:
         self.lock: Any = threading.RLock()
         self.settings = object()
         self.resume: Callable[[], object] = _nothing
+        self.repair: Callable[[], object] = _nothing
         self._threads: list[threading.Thread] = []
 
     def enter(self) -> None:
@@ -79,16 +81,21 @@ flags.changed.append(shared.resettle)
 
 
 def exclusive(function: _F) -> _F:
-    """Decorator: hold the lock while several threads record."""
+    """Decorator: hold the lock while several threads record; a call that is interrupted leaves
+    the trace as it was before."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if not shared.active:
-            return function(*args, **kwargs)
-        first = shared.must_lock()
-        with shared.lock:
-            if first:
-                shared.resume()
-            return function(*args, **kwargs)
+        try:
+            if not shared.active:
+                return function(*args, **kwargs)
+            first = shared.must_lock()
+            with shared.lock:
+                if first:
+                    shared.resume()
+                return function(*args, **kwargs)
+        except KeyboardInterrupt:
+            shared.repair()
+            raise
 
     return cast(_F, guarded)

@@ -179,8 +179,14 @@ def _flush() -> None:
         try:
             if slots:
                 _run(trace, slots)
-        finally:
+        except KeyboardInterrupt:
+            if trace.closed:
+                close(trace)
+            raise  # before anything ran: all of it is still recorded
+        except BaseException:
             close(trace)
+            raise
+        close(trace)
 
 
 def restart() -> None:
@@ -216,6 +222,7 @@ def _run(trace: Trace, live: tuple[int, ...]) -> None:
     state.used = trie.clock
     held = {i: trace.inputs[i] for _, where, i in plan.residuals if where == "in"}
     inputs = [trace.inputs[i] for i in plan.inputs]
+    trace.closed = True
     trace.inputs = []  # what nobody else holds, results may take over
     if quick is not None and plan.tried is not shared.settings:
         _make_ready(plan, live, trie.root(trace.mode))
@@ -234,6 +241,7 @@ def _run(trace: Trace, live: tuple[int, ...]) -> None:
         for slot in plan.with_history:
             tensor = tensors[slot]
             tensor._ensure_extra().history = (history, tensor._meta.value)
+    executor.raise_interrupt()
 
 
 def _make_ready(plan: Plan, live: tuple[int, ...], root: State) -> None:

@@ -105,6 +105,9 @@ def general(function: Function) -> Callable[..., Any]:
             found = trace.state.next.get(tuple(key))
         except TypeError as error:
             raise located(error) from None
+        except KeyboardInterrupt:
+            shared.repair()
+            raise
         if found is None:
             if promotable:
                 promoted = promote_numbers(code, trace, args, kwargs)
@@ -115,8 +118,12 @@ def general(function: Function) -> Callable[..., Any]:
                 if plain is not None:
                     return whole(*plain[0], **plain[1])
             found = miss(function, trace, tuple(key), args, kwargs)
-        trace.state = found
-        return deliver(function, trace, found, args, kwargs)
+        try:
+            trace.state = found
+            return deliver(function, trace, found, args, kwargs)
+        except KeyboardInterrupt:
+            shared.repair()
+            raise
 
     whole.__name__ = whole.__qualname__ = function.name.rpartition(".")[2]
     whole.__doc__ = function.impl.__doc__

@@ -14,7 +14,7 @@ from .alias import bind, kept_gradient, repoint
 from .exclusive import exclusive
 from .record import after_record
 from .tensor import Tensor
-from .trace import local, scalar, transition
+from .trace import State, local, scalar, transition
 
 Rule = Callable[..., Sequence[Value]]
 
@@ -94,9 +94,10 @@ def fused_update(
                 updated.append(_as_before(meta, value))
         return updated
 
-    state = transition(trace, key, name, build)
-    if not state.overwritten:
+    def fill(state: State) -> None:
         state.overwritten = tuple((tensor._meta.value, None) for tensor in written)
+
+    state = transition(trace, key, name, build, fill)
     for tensor, meta in zip(written, state.metas, strict=True):
         repoint(trace, tensor, meta)
     after_record(trace)

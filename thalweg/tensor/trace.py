@@ -441,10 +441,31 @@ def publish(trace: Trace, key: Hashable, made: State) -> None:
         trace.state.next[key] = made
 
 
+def repair() -> None:
+    """After an interrupt in the middle of a call: go back to where state, handles and inputs of the
+    trace agree. What the call would have returned, nobody has seen."""
+    trace = local.trace
+    path = trace.state.path()
+    slots = sum(len(state.metas) for state in path)
+    inputs = sum(isinstance(state.key, LeafKey) for state in path)
+    while path and (slots > len(trace.tensors) or inputs > len(trace.inputs)):
+        last = path.pop()
+        slots -= len(last.metas)
+        inputs -= isinstance(last.key, LeafKey)
+        assert last.parent is not None
+        trace.state = last.parent
+    del trace.tensors[slots:], trace.inputs[inputs:]
+
+
+shared.repair = repair
+
+
 def transition(
-    trace: Trace, key: Hashable, name: str, build: Callable[[], Sequence[Value]]
-) -> State:
-    """The state after ``key``: found, or built by ``build()``, which returns the new values.
+    trace: Trace, key: Hashable, name: str, build: Callable[[], Sequence[Value]],
+    fill: Callable[[State], object] | None = None,
+) -> State:  # fmt: skip
+    """The state after ``key``: found, or built by ``build()``, which returns the new values, and
+    completed by ``fill(state)`` before others can find it.
 
     Does not append tensors: the caller makes one handle per ``state.metas``.
     """
@@ -455,6 +476,8 @@ def transition(
         found = trie.add(trace.state, key)
         found.metas = new_metas(trace, values, name)
         found.meta = found.metas[0] if found.metas else None
+        if fill is not None:
+            fill(found)
         publish(trace, key, found)
     trace.state = found
     return found
