@@ -9,6 +9,13 @@ from thalweg.nn.utils.clip_grad import (
     get_total_norm,
 )
 from thalweg.nn.utils.convert_parameters import parameters_to_vector, vector_to_parameters
+from thalweg.nn.utils.fusion import (
+    fuse_conv_bn_eval,
+    fuse_conv_bn_weights,
+    fuse_linear_bn_eval,
+    fuse_linear_bn_weights,
+    skip_init,
+)
 from thalweg.nn.utils.weight_hooks import (
     remove_spectral_norm,
     remove_weight_norm,
@@ -21,6 +28,10 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
+    "fuse_conv_bn_eval",
+    "fuse_conv_bn_weights",
+    "fuse_linear_bn_eval",
+    "fuse_linear_bn_weights",
     "get_total_norm",
     "parameters_to_vector",
     "parametrizations",
@@ -28,6 +39,7 @@ __all__ = [
     "remove_spectral_norm",
     "remove_weight_norm",
     "rnn",
+    "skip_init",
     "spectral_norm",
     "vector_to_parameters",
     "weight_norm",
