@@ -42,7 +42,10 @@ def test_the_surface_is_whole():
         (Outcome("error", "", ("KeyError",)), Outcome("value", "x"), "internal error"),
         (Outcome("value", "x"), Outcome("error", "", ("TypeError",)), "accepted"),
         (Outcome("error", "", ("ValueError",)), Outcome("value", "x"), "refused"),
-        (Outcome("error", "", ("ValueError",)), Outcome("error", "", ("TypeError",)), "other exception"),
+        (
+            Outcome("error", "", ("ValueError",)), Outcome("error", "", ("TypeError",)),
+            "other exception",
+        ),
         (Outcome("value", "x"), Outcome("value", "y"), "result"),
         (Outcome("value", "x"), Outcome("value", "x"), ""),
         (Outcome("error", "", ("TypeError",)), Outcome("error", "", ("TypeError",)), ""),
