@@ -30,9 +30,9 @@ run here, forward, backward and optimizer step (`THALWEG_BACKEND=native`, under 
 a kernel is an error), but for the weights' first values, which PyTorch's replaced. Columns are the
 worst errors, as parts of a tensor's largest value (inf: PyTorch's own float32 overflows there); the
 state dict went through a file and came back equal. *Kernels* counts launches in all programs of the
-model, *on NumPy* names ops that their programs compute on the host because their results' shapes
-are data, *compiling* is the seconds that making the programs took with an empty store, on a machine
-that others used at the same time.
+model, *on NumPy* names the ops among them that run on the host (tables that are made once, complex
+numbers and Fourier transforms, checks of what the user asserted), *compiling* is the seconds that
+making the programs took with an empty store, on a machine that others used at the same time.
 """
 REFERENCE = """## On the reference backend only
 

@@ -189,6 +189,9 @@ def _native(node: Node, kept: tuple[int, ...]) -> NativeKernel | str:
         rule = getattr(node.op, "lower", None)
         if isinstance(rule, Host):
             return str(rule)
+        if callable(rule):
+            kinds = dict.fromkeys(v.dtype.name for v in (*node.inputs, *node.outputs))
+            return f"it has no lowering for {', '.join(kinds)}"
         return "it has no lowering" if rule is None else f"it has no lowering yet ({rule})"
     if isinstance(lowered, AnchorCall):
         return instantiate(replace(lowered, kept=kept), host())
