@@ -36,6 +36,7 @@ from contextlib import contextmanager
 from .builder import Module, Val, as_value
 from .hit_flush import write_flush
 from .hit_passes import write_backward
+from .hit_run import write_run
 from .hit_update import write_update
 from .python_objects import (
     FORM,
@@ -63,6 +64,7 @@ def hit_module(fields: Fields) -> str:
     write_backward(module, fields)
     write_flush(module, fields)
     write_update(module, fields)
+    write_run(module, fields)
     return module.text()
 
 

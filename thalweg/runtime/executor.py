@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from ..core import flags
 from ..core.errors import located
-from . import loader  # registers its hook before this module does: a fork drains, then locks
+from . import loader, quick  # registers its hook before this module does: a fork drains, then locks
 from .buffer import Buffer
 from .program import KernelError
 
@@ -41,7 +41,12 @@ class Job:
     def __init__(self, program: Runnable, inputs: Sequence[Buffer]) -> None:
         self.program = program
         self.inputs: Sequence[Buffer] = inputs
-        self.outputs = [Buffer(job=self) for _ in program.outputs]
+        self.outputs: list[Buffer]
+        count = len(program.outputs)
+        if quick.current is not None:
+            self.outputs = quick.current.buffers(count, self)
+        else:
+            self.outputs = [Buffer(job=self) for _ in range(count)]
         self.error: Exception | None = None
         self._done: threading.Event | None = None
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import IndexOutOfRange
+from . import quick
 from .buffer import Buffer
 from .loader import Library
 from .memory import Array, Memory, address_of, allocate, array_at
@@ -48,6 +49,7 @@ class Frame:
             self.bases[-1] = kept.memory.address
             if kept.filled:
                 self.records[[p.record for p in program.packings], 2] = 0
+        self.bases_at = address_of(self.bases)
         self.base_bytes = memoryview(self.bases.data).cast("B")
         self.stamps = np.zeros(count + 1, np.int64)
         segments = [step for step in program.steps if isinstance(step, Segment)]
@@ -97,6 +99,18 @@ class LoadedProgram:
         self._kept_moves = _redirected(moves, program)
         self._pack = struct.Struct(f"={_bases(program)}q").pack_into
         self._donors = any(donor >= 0 for donor in program.donors)
+        first = FIRST_INPUT + program.inputs
+        self._pack_results = struct.Struct(f"={len(program.results)}q").pack_into
+        # For machine code (`codegen.hit_run`): bytes and donors of results, where outputs stand.
+        pairs = [number for pair in zip(program.results, program.donors) for number in pair]
+        self._results = np.array([len(program.results), *pairs], np.int64)
+        places = [output.place for output in program.outputs]
+        self._sources = np.array(
+            [b - first if b >= first else FIRST_INPUT - 1 - b for b, _ in places], np.int64
+        )
+        self._results_at, self._sources_at = address_of(self._results), address_of(self._sources)
+        self._kinds = tuple((output.shape, output.dtype) for output in program.outputs)
+        self._whole = all(offset == 0 for _, offset in places)
 
     def make_frame(self) -> Frame:
         """Tables of its own for somebody who runs the program."""
@@ -112,17 +126,13 @@ class LoadedProgram:
         buffers which nobody else needs: their memory may be taken over by results. KernelError
         names the host step, or the check, that failed."""
         program = self.program
-        addresses = [buffer.address() for buffer in inputs]
-        memories = self._result_memories(inputs)
-        arena = allocate(program.arena) if program.arena else None
         pool = self._pool()
         kept = None if self._packed is None else self._packed.of(inputs)
         filled = kept is None or kept.filled
         frame = self._frame(pool, kept)
-        self._pack(
-            frame.base_bytes, 0, arena.address if arena is not None else 0, *addresses,
-            *[memory.address for memory in memories],
-        )  # fmt: skip
+        memories = self._prepare(inputs, frame)
+        arena = allocate(program.arena) if program.arena else None
+        frame.bases[0] = arena.address if arena is not None else 0
         calls = iter(frame.calls)
         for step in program.steps:
             if isinstance(step, HostStep):
@@ -140,8 +150,37 @@ class LoadedProgram:
         else:
             kept.filled = True
         executed.add(program.counts)
-        first = FIRST_INPUT + program.inputs
-        for buffer, ((base, offset), shape, dtype) in zip(outputs, program.outputs):
+        self._finish(inputs, outputs, memories)
+
+    def _prepare(self, inputs: Sequence[Buffer], frame: Frame) -> list[Memory]:
+        """Memory for the results; where they and the inputs lie is written to the frame."""
+        program = self.program
+        machine = quick.current
+        begun: Any = False
+        if machine is not None and isinstance(inputs, list):
+            begun = machine.begin(inputs, frame.bases_at, self._results_at)
+        if begun is False:  # some address was not asked for yet; from now on it is known
+            addresses = [buffer.address() for buffer in inputs]
+            memories = self._result_memories(inputs)
+            self._pack(frame.base_bytes, 0, 0, *addresses, *[m.address for m in memories])
+            return memories
+        memories = [
+            allocate(nbytes) if memory is None else memory
+            for memory, nbytes in zip(begun, program.results)
+        ]
+        at = 8 * (FIRST_INPUT + program.inputs)
+        self._pack_results(frame.base_bytes, at, *[memory.address for memory in memories])
+        return memories
+
+    def _finish(
+        self, inputs: Sequence[Buffer], outputs: Sequence[Buffer], memories: list[Memory]
+    ) -> None:
+        machine = quick.current if self._whole else None
+        if machine is not None and isinstance(inputs, list) and isinstance(outputs, list):
+            machine.finish(outputs, inputs, memories, self._kinds, self._sources_at)
+            return
+        first = FIRST_INPUT + self.program.inputs
+        for buffer, ((base, offset), shape, dtype) in zip(outputs, self.program.outputs):
             if base >= first:
                 memory = memories[base - first]
                 buffer.fill_memory(memory, memory.address + offset, shape, dtype)

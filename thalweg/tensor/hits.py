@@ -17,6 +17,7 @@ from typing import Any
 from ..core import flags
 from ..core.device import Device
 from ..core.dtypes import DType
+from ..runtime import quick
 from ..runtime.buffer import Array, Buffer
 from ..runtime.memory import Memory
 from ..runtime.program import ExecutionCount, executed
@@ -37,7 +38,8 @@ _CLASSES: dict[str, type] = {
 # Versions of CPython whose objects `codegen.hits` was tested against.
 _VERSIONS = ((3, 11), (3, 12), (3, 13))
 # What calls of native forms run, by kind of form.
-_ENTRIES = ("record_call", "record_backward", "record_flush", "record_update")
+_ENTRIES = ("record_call", "record_backward", "record_flush", "record_update",
+            "run_buffers", "run_begin", "run_finish")  # fmt: skip
 _POINTER = struct.calcsize("P")
 
 # Numbers of CPython's stable interface.
@@ -98,6 +100,8 @@ def install() -> bool:
         make = _maker()
     except (ImportError, OSError, RuntimeError):
         return False  # no llvmlite, an unknown processor, a layout that is not as expected
+    from ..runtime.native_run import LoadedProgram
+
     twins: dict[Any, Any] = {}
     for form in forms.FORMS:
         twins[form.public] = form.native = make(form)
@@ -106,6 +110,10 @@ def install() -> bool:
     twins[backward] = make(forms.Form(0, backward), "record_backward")
     flush.quick = make(forms.Form(0, flush.flush), "record_flush")
     region.quick = make(forms.Form(0, region.fused_update), "record_update")
+    buffers, begin, finish = (
+        make(forms.Form(0, LoadedProgram.run), entry) for entry in _ENTRIES if entry[:3] == "run"
+    )
+    quick.current = quick.Quick(buffers, begin, finish)
     for name, value in list(vars(Tensor).items()):
         twin = twins.get(value) if callable(value) else None
         if twin is not None:
@@ -119,7 +127,7 @@ def remove() -> None:
     global _tried
     _tried = False
     forms.make_native = None
-    flush.quick = region.quick = None
+    flush.quick = region.quick = quick.current = None
     for form in forms.FORMS:
         form.native = None
     for name, value in _replaced:

@@ -1,0 +1,153 @@
+"""What a run of a native program does for every operand and every result, as native code.
+
+Programs of training steps have hundreds of operands; `runtime.native_run` calls, where there are,
+
+    run_buffers(count, job)              a list of new Buffers that ``job`` will fill
+    run_begin(inputs, bases, results)    writes the addresses of the inputs where the program looks;
+                                         a list of the memory that results take over, or None each
+    run_finish(outputs, inputs, memories, kinds, sources)    fills the Buffers of the outputs
+
+``results`` points to the number of results and then bytes and donor of each, ``sources`` to a word
+for each output: the number of a result, or -1 - the number of an input. False from ``run_begin``:
+nothing is done, some value is not there yet. All three give NULL only with an error set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..runtime.native_program import FIRST_INPUT
+from .builder import Module, Val, as_value
+from .python_objects import FORM, NULL, Code, Fields
+
+_PARAMS = [("ptr", "form"), ("ptr", "args"), ("i64", "flags"), ("ptr", "names")]
+_ZERO = Val("i32", "0")
+
+
+def write_run(module: Module, fields: Fields) -> None:
+    _write_buffers(module, fields)
+    _write_begin(module, fields)
+    _write_finish(module, fields)
+
+
+def _write_buffers(module: Module, fields: Fields) -> None:
+    with module.function("run_buffers", _PARAMS, "ptr") as f:
+        args = f.param("args")
+        table = f.load("ptr", f.gep("i8", f.param("form"), FORM["table"]))
+        code = Code(f, fields, table, "failed")
+        none = code.known("None")
+        count = code.call("i64", "PyLong_AsLongLong", f.load("ptr", args))
+        job = f.load("ptr", f.gep("ptr", args, 1))
+        made = code.call("ptr", "PyList_New", Val("i64", "0"))
+        code.need(code.differ(made, NULL))
+        with f.loop(0, count):
+            buffer = code.call("ptr", "PyType_GenericAlloc", code.known("Buffer"), Val("i64", "0"))
+            code.need(code.differ(buffer, NULL))
+            for name, value in (("_array", none), ("_memory", none), ("_address", code.known("0")),
+                                ("job", job), ("overwritten", code.known("0"))):  # fmt: skip
+                code.put(code.owned(value), buffer, f"Buffer.{name}")
+            added = code.call("i32", "PyList_Append", made, buffer)
+            code.drop(buffer)
+            code.need(f.compare("icmp", "eq", added, _ZERO))
+        f.emit(f"ret {made}")
+        f.start("failed")
+        code.drop(made)
+        f.emit("ret ptr null")
+
+
+def _write_begin(module: Module, fields: Fields) -> None:
+    with module.function("run_begin", _PARAMS, "ptr") as f:
+        args = f.param("args")
+        table = f.load("ptr", f.gep("i8", f.param("form"), FORM["table"]))
+        code = Code(f, fields, table, "false")
+        none = code.known("None")
+        inputs = f.load("ptr", args)
+        bases, results = (code.call("ptr", "PyLong_AsVoidPtr", f.load("ptr", f.gep("ptr", args, i)))
+                          for i in (1, 2))  # fmt: skip
+        bases = f.gep("i64", bases, FIRST_INPUT)
+        with f.loop(0, code.call("i64", "PyList_Size", inputs)) as i:
+            buffer = code.call("ptr", "PyList_GetItem", inputs, i)
+            address = code.call("ptr", "PyLong_AsVoidPtr", code.field(buffer, "Buffer._address"))
+            code.need(code.differ(address, NULL))
+            f.store(address, f.gep("i64", bases, i))
+        memories = code.call("ptr", "PyList_New", Val("i64", "0"))
+        code.need(code.differ(memories, NULL), "failed")
+        chosen = f.alloca("ptr", 1, 8)
+        with f.loop(0, f.load("i64", results)) as i:
+            nbytes, donor = (f.load("i64", f.gep("i64", results, f.add(f.mul(i, 2), k)))
+                             for k in (1, 2))  # fmt: skip
+            f.store(none, chosen)
+            with f.when(f.test("sge", donor, 0)):
+                buffer = code.call("ptr", "PyList_GetItem", inputs, donor)
+                memory = code.field(buffer, "Buffer._memory")
+                # As `native_run._taken_over`: nobody but the list holds the buffer, nobody but the
+                # buffer the memory.
+                held = f.binary("or", f.test("ne", f.load("i64", buffer), 1),
+                                f.test("ne", f.load("i64", memory), 1))  # fmt: skip
+                held = f.binary("or", held, code.same(memory, none))
+                with f.when(f.binary("xor", held, Val("i1", "true"))):
+                    size = code.call("i64", "PyLong_AsLongLong", code.field(memory, "Memory.size"))
+                    begin, place = (
+                        code.call("ptr", "PyLong_AsVoidPtr", code.field(thing, name))
+                        for thing, name in ((memory, "Memory.address"), (buffer, "Buffer._address"))
+                    )
+                    fits = f.test("sge", size, nbytes)
+                    with f.when(f.binary("and", fits, code.same(begin, place))):
+                        f.store(memory, chosen)
+            added = code.call("i32", "PyList_Append", memories, f.load("ptr", chosen))
+            code.need(f.compare("icmp", "eq", added, _ZERO), "failed")
+        f.emit(f"ret {memories}")
+        f.start("failed")
+        code.drop(memories)
+        f.emit("ret ptr null")
+        f.start("false")
+        f.emit(f"ret {code.owned(code.known('False'))}")
+
+
+def _write_finish(module: Module, fields: Fields) -> None:
+    with module.function("run_finish", _PARAMS, "ptr") as f:
+        args = f.param("args")
+        table = f.load("ptr", f.gep("i8", f.param("form"), FORM["table"]))
+        code = Code(f, fields, table, "failed")
+        none = code.known("None")
+        outputs, inputs, memories, kinds = (f.load("ptr", f.gep("ptr", args, i)) for i in range(4))
+        sources = code.call("ptr", "PyLong_AsVoidPtr", f.load("ptr", f.gep("ptr", args, 4)))
+        memory_at, address_at = f.alloca("ptr", 1, 8), f.alloca("ptr", 1, 8)
+        with f.loop(0, code.call("i64", "PyList_Size", outputs)) as i:
+            buffer = code.call("ptr", "PyList_GetItem", outputs, i)
+            kind = code.call("ptr", "PyTuple_GetItem", kinds, i)
+            shape, dtype = (code.call("ptr", "PyTuple_GetItem", kind, Val("i64", str(k)))
+                            for k in (0, 1))  # fmt: skip
+            source = f.load("i64", f.gep("i64", sources, i))
+
+            def fresh(source: Val = source) -> Sequence[Val] | None:
+                memory = code.call("ptr", "PyList_GetItem", memories, source)
+                f.store(memory, memory_at)
+                f.store(code.field(memory, "Memory.address"), address_at)
+                return None
+
+            def shared(
+                source: Val = source, buffer: Val = buffer, shape: Val = shape
+            ) -> Sequence[Val] | None:
+                given = code.call("ptr", "PyList_GetItem", inputs, as_value(f.sub(-1, source)))
+                f.store(code.field(given, "Buffer._memory"), memory_at)
+                f.store(code.field(given, "Buffer._address"), address_at)
+                with f.when(code.same(f.load("ptr", memory_at), none)):
+                    call = f.alloca("ptr", 2, 8)
+                    f.store(code.field(given, "Buffer._array"), call)
+                    f.store(shape, f.gep("ptr", call, 1))
+                    view = code.call("ptr", "PyObject_Vectorcall", code.known("reshaped"), call,
+                                     Val("i64", "2"), NULL)  # fmt: skip
+                    code.need(code.differ(view, NULL))
+                    code.replace(view, buffer, "Buffer._array")
+                return None
+
+            f.either(f.test("sge", source, 0), fresh, shared)
+            for name, value in (
+                ("_shape", shape), ("_dtype", dtype), ("_address", f.load("ptr", address_at)),
+                ("_memory", f.load("ptr", memory_at)), ("job", none),
+            ):  # fmt: skip
+                code.replace(code.owned(value), buffer, f"Buffer.{name}")
+        f.emit(f"ret {code.owned(none)}")
+        f.start("failed")
+        f.emit("ret ptr null")
