@@ -7,8 +7,10 @@ from lowered import agree, run_lowered, run_natively
 from thalweg.core import flags
 from thalweg.core.dtypes import bfloat16, float16, float32, int64
 from thalweg.ir.graph import Graph
+from thalweg.ir.loop_text import print_kernel
 from thalweg.ir.node import make_input
 from thalweg.ir.types import TensorType
+from thalweg.lowering.lower import lower_node
 from thalweg.ops import FUNCTIONS
 from thalweg.ops.evaluate import run_graph
 from thalweg.ops.link import ops
@@ -93,6 +95,26 @@ def test_the_slope_of_an_activation_is_kept_instead_of_what_it_depends_on(name):
     arrays = [np.random.default_rng(5).normal(size=t.shape).astype(np.float32)
               for t in graph.input_types]  # fmt: skip
     agree(run_natively(made, arrays), run_graph(graph, arrays), 1e-4)
+
+
+def test_heads_that_are_put_side_by_side_are_read_in_runs():
+    """Gradients of queries, keys and values, as rows of one matrix whose columns are summed."""
+    heads = given(*[(4, 3, 20, 16)] * 3)
+    rows = [ops.reshape(ops.permute(x, dims=(0, 2, 1, 3)), shape=(4, 20, 48)) for x in heads]
+    y = ops.concat(*rows, dim=2)
+    graph, made = fused(heads, [y, ops.reduce_sum(y, dims=(0, 1))])
+    text = print_kernel(lower_node(made.nodes[0]))
+    assert "select" not in text
+    arrays = [np.random.default_rng(5).normal(size=t.shape).astype(np.float32)
+              for t in graph.input_types]  # fmt: skip
+    agree(run_natively(made, arrays), run_graph(graph, arrays))
+
+
+def test_softmax_down_long_columns():
+    x = given((1100, 128))[0]
+    graph, made = fused([x], [public("softmax", x, 0)])
+    arrays = [np.random.default_rng(5).normal(size=(1100, 128)).astype(np.float32)]
+    agree(run_natively(made, arrays), run_graph(graph, arrays))
 
 
 def test_what_stays_apart_is_explained(capsys):

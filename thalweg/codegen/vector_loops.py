@@ -52,6 +52,7 @@ _Register = tuple[str, tuple[int, ...]]
 _Combine = Callable[[Val, Val], Val]
 HEAVY = LIBRARY | {"pow", "atan2", "fmod", "mod", "floordiv"}
 BLOCK = 128  # vectors of a long sum that are added up before they join the total
+UPRIGHT_LANES, UPRIGHT_ELEMENTS = 64, 1 << 17  # of loops whose lanes walk down long columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +291,18 @@ def lanes_for(block: Nest, loop: For, total: int | None) -> int:
     """How many iterations of a vector loop run at a time; 1 if it stays scalar."""
     if total == 1 or not widens(loop):
         return 1
-    return choose_lanes(block.target, shape_of(loop.body, block.dtypes), total)
+    lanes = choose_lanes(block.target, shape_of(loop.body, block.dtypes), total)
+    # Where lanes walk down long columns, memory keeps up better the more of each row is read at
+    # once, even if registers have to be spilled for it.
+    if total is not None and total % UPRIGHT_LANES == 0:
+        inner = (stmt for stmt in walk(loop.body) if isinstance(stmt, For))
+        if total * max(map(_count, inner), default=0) >= UPRIGHT_ELEMENTS:
+            return max(lanes, UPRIGHT_LANES)
+    return lanes
+
+
+def _count(loop: For) -> int:
+    return constant_count(loop) or 0
 
 
 def maskable(target: Target, itemsize: int) -> bool:
