@@ -39,10 +39,10 @@ class Passes:
         self.spent = 0.0
         compile_graph = pipeline.compile_graph
 
-        def timed(graph: Any) -> Any:
+        def timed(*arguments: Any) -> Any:
             start = time.thread_time()
             try:
-                return compile_graph(graph)
+                return compile_graph(*arguments)
             finally:
                 self.spent += (time.thread_time() - start) * 1e3
 
