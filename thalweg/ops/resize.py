@@ -246,10 +246,12 @@ def pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
 
 
 def _blocks(op: str, *given: Any) -> list[Ints]:
-    return [
-        per_dim(v, 2, n, op)
-        for v, n in zip(given, ("kernel_size", "dilation", "padding", "stride"))
-    ]
+    names = ("kernel_size", "dilation", "padding", "stride")
+    numbers = [per_dim(v, 2, n, op) for v, n in zip(given, names)]
+    for name, values in zip(names, numbers):
+        if name != "padding" and min(values) < 1:
+            raise ShapeError(f"{op}: {name} should be greater than zero, but got {list(values)}")
+    return numbers
 
 
 def _unfold_calls() -> Iterator[Call]:
@@ -259,6 +261,7 @@ def _unfold_calls() -> Iterator[Call]:
     yield Call((x[0], (2, 3)), {"stride": 2})
     yield Call((x, (3, 2)), {"dilation": (1, 2), "padding": (1, 0), "stride": (2, 1)})
     yield Call((x, 9), error=(RuntimeError, "sliding blocks"))
+    yield Call((x, 0), error=(RuntimeError, "greater than zero"))
 
 
 @composite("nn.functional.unfold", op="im2col", calls=_unfold_calls)

@@ -139,7 +139,7 @@ _WORDS: Mapping[str, tuple[tuple[Check, str], ...]] = {
 # In PyTorch these are Python functions: what serves as a number or as a truth value is one, and
 # words are judged by what they say.
 _LENIENT = ("nn.functional.", "signal.", "masked.")
-_LOOSE: tuple[Check, str] = (lambda x: _is_real(x) or _is_tensor(x), "number")
+_LOOSE: tuple[Check, str] = (lambda x: _is_int(x) or _is_bool(x), "int or bool")
 
 
 class Parameter:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import located
+from ..core.errors import ArgumentError, located
 from ..ops.function import FUNCTIONS
 from .attach import RECORDED
 from .creation import legacy_constructor
@@ -102,6 +102,16 @@ def dense(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return self
 
 
+def is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Whether two tensors show the same memory. TypeError for anything but a tensor."""
+    if not isinstance(tensor, Tensor):
+        raise ArgumentError(
+            f"is_set_to(): argument 'tensor' (position 1) must be Tensor, not "
+            f"{type(tensor).__name__}"
+        )
+    return bool(storage(self) == storage(tensor))
+
+
 RECORDED["as_strided"] = as_strided
 for _name, _method in {
     "as_strided": as_strided, "storage": storage, "untyped_storage": storage, "new": new,
@@ -109,6 +119,6 @@ for _name, _method in {
     "is_conj": lambda self: False, "is_neg": lambda self: False,
     "resolve_conj": lambda self: self, "resolve_neg": lambda self: self,
     "is_nonzero": lambda self: bool(self), "to_sparse": dense, "to_dense": dense,
-    "is_set_to": lambda self, tensor: storage(self) == storage(tensor),
+    "is_set_to": is_set_to,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _method)
