@@ -69,6 +69,8 @@ def _parameters(name: str) -> tuple[tuple[str, ...], ...]:
     found: Any = torch
     for part in name.split("."):
         found = getattr(found, part, None)
+    if found is None:
+        return ()  # a method, whose first operand has no name
     lists: list[tuple[str, ...]] = []
     with contextlib.suppress(TypeError, ValueError):  # a function without a Python signature
         lists.append(tuple(inspect.signature(found).parameters))

@@ -59,6 +59,11 @@ def linear_cross_entropy(
             f"{op}: K-dimensional loss defined by linear_weight shape {list(w.shape)} requires "
             f"batched input, got unbatched input of shape {list(x.shape)}"
         )
+    if x.ndim > 1 and target.ndim and target.shape[0] != x.shape[0]:
+        raise ShapeError(
+            f"{op}: Expected input batch_size ({x.shape[0]}) to match target batch_size "
+            f"({target.shape[0]})."
+        )
     flat = ops.reshape(w, shape=(math.prod(features), w.shape[-1]))
     bias = None if linear_bias is None else public.reshape(linear_bias, (flat.shape[0],))
     scores = getattr(public, "nn.functional.linear")(x, flat, bias)

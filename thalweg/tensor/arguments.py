@@ -33,7 +33,7 @@ _OTHER_NAMES = {
 _FIRST = ("input", "self", "A", "x", "a", "tensor")
 
 
-def spelled(function: Function, kwargs: dict[str, Any]) -> dict[str, Any]:
+def spelled(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Keywords as the function's parameters are called. TypeError for one given twice."""
     known = function.parameters
     if all(name in known for name in kwargs):

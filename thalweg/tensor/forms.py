@@ -70,7 +70,6 @@ def general(function: Function) -> Callable[..., Any]:
     """The recorded form of a function for any arguments."""
     code = next(codes)
     parameters = function.parameters
-    accepts_out = "out" in parameters
     promotable = function.name in PROMOTABLE or bool(function.operators)
     star = starred(parameters)
 
@@ -80,7 +79,7 @@ def general(function: Function) -> Callable[..., Any]:
                 shared.resume()
                 return whole(*args, **kwargs)
         if kwargs:
-            if "out" in kwargs and not accepts_out:
+            if "out" in kwargs:
                 out = kwargs.pop("out")
                 if out is not None:
                     check_out(out, args)

@@ -7,13 +7,15 @@ known shape and gradients. Importing this module puts the faces into `RECORDED` 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ArgumentError, DTypeError, ShapeError, located
 from ..ops.host import interleave_positions, largest_class
-from .arguments import complaint
+from ..ops.parameters import Parameters
+from .arguments import complaint, spelled
 from .attach import RECORDED
 from .tensor import Tensor
 
@@ -25,10 +27,12 @@ def face(name: str, *, method: bool = True) -> Callable[[Callable[..., Any]], Ca
     statement."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        shape = SimpleNamespace(parameters=Parameters.of(function), public=True, name=name)
+
         def call(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             try:
-                return function(*args, **kwargs)
+                return function(*args, **(spelled(shape, kwargs) if kwargs else kwargs))
             except Exception as error:
                 error = complaint(name, error)
                 raise located(error) from error.__cause__
