@@ -48,7 +48,9 @@ class _Builder:
         place = {n: i for i, n in enumerate(self.graph.nodes)}
         order: list[Group] = []
         done: set[int] = set()
-        stack = sorted(self.groups.all.values(), key=lambda g: -max(place[n] for n in g.nodes))
+        # Groups all of whose nodes moved into their readers are left empty.
+        groups = [g for g in self.groups.all.values() if g.nodes]
+        stack = sorted(groups, key=lambda g: -max(place[n] for n in g.nodes))
         entered: set[int] = set()
         while stack:
             group = stack[-1]
