@@ -10,11 +10,11 @@ from math import e as e
 from math import inf as inf
 from math import nan as nan
 from math import pi as pi
-from .core.device import Device as device
+from .core.device import Device as _device
 from .core.device import get_default_device as get_default_device
 from .core.device import set_default_device as set_default_device
-from .core.dtypes import DType as dtype
-from .core.dtypes import default_dtype as get_default_dtype
+from .core.dtypes import DType as _dtype
+from .core.dtypes import default_dtype as _get_default_dtype
 from .core.dtypes import finfo as finfo
 from .core.dtypes import iinfo as iinfo
 from .core.dtypes import set_default_dtype as set_default_dtype
@@ -23,7 +23,7 @@ from .core.promotion import can_cast as can_cast
 from .core.promotion import promote_types as promote_types
 from .tensor import Parameter as Parameter
 from .tensor import Tensor as Tensor
-from .tensor.attach import Layout as layout
+from .tensor.attach import Layout as _layout
 from .tensor.attach import strided as strided
 from .tensor.budget import memory_budget as memory_budget
 from .tensor.creation import as_tensor as as_tensor
@@ -62,6 +62,10 @@ from .tensor.rng import manual_seed as manual_seed
 from .tensor.rng import seed as seed
 from .tensor.rng import set_rng_state as set_rng_state
 from .tensor.size import Size as Size
+device = _device
+dtype = _dtype
+get_default_dtype = _get_default_dtype
+layout = _layout
 from .compiler import compile as compile
 from .tensor.control import cond as cond
 from .tensor.inspect import graph_text as graph_text

@@ -362,6 +362,7 @@ def functional_stub() -> str:
 def _reexports(tree: ast.Module) -> tuple[list[str], set[str]]:
     """The package's own imports, written so that type checkers export them."""
     lines: list[str] = []
+    renamed: list[str] = []
     names: set[str] = set()
     for node in tree.body:
         if not isinstance(node, ast.ImportFrom):
@@ -372,8 +373,12 @@ def _reexports(tree: ast.Module) -> tuple[list[str], set[str]]:
                 continue
             names.add(shown)
             source = "." * node.level + (node.module or "")
-            lines.append(f"from {source} import {alias.name} as {shown}")
-    return lines, names
+            if shown == alias.name:
+                lines.append(f"from {source} import {shown} as {shown}")
+            else:  # an import under another name is private in a stub, an assignment is not
+                lines.append(f"from {source} import {alias.name} as _{shown}")
+                renamed.append(f"{shown} = _{shown}")
+    return [*lines, *renamed], names
 
 
 def _lazy(tree: ast.Module, name: str) -> Any:
