@@ -16,6 +16,7 @@ BASES = {
     errors.AutogradError: RuntimeError,
     errors.AliasError: RuntimeError,
     errors.GraphError: RuntimeError,
+    errors.OutOfMemoryError: RuntimeError,
     errors.DimError: IndexError,
     errors.IndexOutOfRange: IndexError,
     errors.ArgumentError: TypeError,

@@ -339,7 +339,10 @@ def _run_form(
     values: bool, where: str,
 ) -> None:  # fmt: skip
     kind, reference, function = form
-    mine_args, mine_kwargs = convert(args, []), convert(kwargs, [])
+    try:
+        mine_args, mine_kwargs = convert(args, []), convert(kwargs, [])
+    except NotComparable:
+        return
     if "in-place" in kind:
         args = (args[0].clone(), *args[1:])
     seeded()

@@ -34,7 +34,7 @@ def aliases(info: Any, ours: Callable[[str], Call | None]) -> Iterator[Form]:
         theirs = alias.op
         if theirs is None:
             continue
-        mine = ours(alias.name) or _missing(alias.name)
+        mine = ours(alias.name.removeprefix("torch.")) or _missing(alias.name)
         yield f"alias {alias.name}", theirs, mine
 
 

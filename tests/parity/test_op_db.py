@@ -14,7 +14,7 @@ from op_db import entries, ours, run, supported
 
 import thalweg
 
-LIMIT = 4  # samples per dtype and variant: the evenly chosen ones, always the same
+LIMIT = 3  # samples per dtype and variant: the evenly chosen ones, always the same
 NAMED = entries()
 SUPPORTED = supported()
 DIFFERENCES = Path(__file__).parents[2] / "docs" / "differences.md"
@@ -24,6 +24,7 @@ DIFFERENCES = Path(__file__).parents[2] / "docs" / "differences.md"
 _SHAPE = "an in-place method that computes cannot change a shape"
 _DTYPE = "an in-place method casts its result to the tensor's dtype"
 _TRIANGLE = "the result does not depend on it"
+_FORGOTTEN = "PyTorch leaves `out` as it was with one dimension"
 KNOWN: dict[str, tuple[str, str]] = {
     "as_strided": ("in place: missing", "values have no strides to reinterpret"),
     "as_strided_scatter": (
@@ -39,13 +40,19 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "cholesky_solve": ("gradient: of tensor 1: 0.0", _TRIANGLE),
     "cholesky_inverse": ("gradient: of tensor 0: 0.0", _TRIANGLE),
+    "nn.functional.batch_norm": (
+        "expected an input of at least 2 dimensions", "an input without channels is a mistake"
+    ),
+    "fft.ihfft2": ("out=: shape", _FORGOTTEN),
+    "fft.ihfftn": ("out=: shape", _FORGOTTEN),
+    "linalg.householder_product": ("requires_grad False", "nothing of an empty matrix is learned"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_samples(name):
     fragment, _ = KNOWN.get(name, ("", ""))
-    report = run(name, NAMED[name], LIMIT * 6 if fragment else LIMIT)
+    report = run(name, NAMED[name], LIMIT * 8 if fragment else LIMIT)
     assert report.checks + report.declined > 0, "no sample of the database could be compared"
     if fragment:
         assert report.problems, f"{name} agrees with PyTorch now: remove it from KNOWN"

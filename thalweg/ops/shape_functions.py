@@ -10,6 +10,7 @@ import numpy as np
 from ..core.errors import DimError, IndexOutOfRange, ShapeError
 from ..ir.node import Value
 from .arithmetic import broadcast_to as broadcast_value
+from .arithmetic import conj
 from .dims import distinct_dims, normalize_dim, sequence_of_ints
 from .function import Call, function
 from .link import ops
@@ -202,6 +203,25 @@ def t(input: Value) -> Value:
     if input.ndim > 2:
         raise ShapeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
     return reorder(input, tuple(reversed(range(input.ndim))))
+
+
+def _adjoint_calls() -> Iterator[Call]:
+    yield Call((_example(2, 3),))
+    yield Call((_example(2, 3, 4),))
+    yield Call((_example(2, 3) * (1 + 2j),))
+    yield Call((_example(3),), error=(RuntimeError, "only supported on matrices or batches"))
+
+
+@function("adjoint", method=True, view=True, out=False, calls=_adjoint_calls)
+def adjoint(input: Value) -> Value:
+    """The conjugate transposes of matrices (..., m, n). RuntimeError below two dimensions."""
+    n = input.ndim
+    if n < 2:
+        raise ShapeError(
+            f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {n}-D "
+            "tensor."
+        )
+    return conj(reorder(input, (*range(n - 2), n - 1, n - 2)))
 
 
 def _permute_calls() -> Iterator[Call]:

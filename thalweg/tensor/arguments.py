@@ -22,12 +22,13 @@ from .tensor import Tensor
 Check = Callable[[Any], bool]
 
 # Further names of arguments that PyTorch takes, NumPy's most of them.
-_OTHER_NAMES = {
-    "axis": "dim", "axes": "dims", "axis0": "dim0", "axis1": "dim1", "keepdims": "keepdim",
-    "x": "input", "a": "input", "x1": "input", "x2": "other", "tensor": "input",
-    "split_size": "split_size_or_sections", "indices": "indices_or_sections",
-    "sections": "indices_or_sections",
-    "input2": "tau", "input3": "other", "tensor_indices_or_sections": "indices_or_sections",
+_OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "axis": ("dim",), "axes": ("dims",), "axis0": ("dim0",), "axis1": ("dim1",),
+    "keepdims": ("keepdim",), "x": ("input",), "a": ("input",), "x1": ("input",),
+    "x2": ("other",), "tensor": ("input",), "b": ("B",), "other": ("B",), "input2": ("tau", "L"),
+    "input3": ("other",), "split_size": ("split_size_or_sections",),
+    "indices": ("indices_or_sections",), "sections": ("indices_or_sections",),
+    "tensor_indices_or_sections": ("indices_or_sections",),
 }  # fmt: skip
 # What the first operand may be called whatever its name is.
 _FIRST = ("input", "self", "A", "x", "a", "tensor")
@@ -43,7 +44,7 @@ def spelled(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     for name, value in kwargs.items():
         meant = name
         if name not in known:
-            meant = _OTHER_NAMES.get(name, name)
+            meant = next((n for n in _OTHER_NAMES.get(name, ()) if n in known), name)
             if meant not in known and name in _FIRST and function.public:
                 meant = first
         if meant in named or (meant != name and meant in kwargs):

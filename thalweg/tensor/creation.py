@@ -193,10 +193,10 @@ asarray = as_tensor
 
 
 def scalar_tensor(
-    value: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    s: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A 0-d tensor of the default dtype."""
-    made = tensor(value, dtype=dtype or default_dtype(), device=device)
+    made = tensor(s, dtype=dtype or default_dtype(), device=device)
     return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
 
 
