@@ -85,6 +85,8 @@ def check(tmp_path_factory):
 
 
 def test_generated_files_are_up_to_date():
+    """In a process of its own, as users generate them: once something was compiled, machine code
+    stands in for methods, whose signatures Python cannot tell."""
     path = ROOT / "scripts" / "generate"
     loader = SourceFileLoader("generate_script", str(path))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
@@ -93,10 +95,11 @@ def test_generated_files_are_up_to_date():
         loader.exec_module(module)
     finally:
         sys.dont_write_bytecode = before
-    made = module.generated()
-    assert {"docs/ops.md", *stubs.generate()} <= set(made)
-    for name, content in made.items():
-        assert (ROOT / name).read_text(encoding="utf-8") == content, f"{name}: run scripts/generate"
+    assert {"docs/ops.md", *stubs.generate()} <= set(module.generated())
+    run = subprocess.run(
+        [sys.executable, path, "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, f"{run.stdout}{run.stderr}: run scripts/generate"
 
 
 def test_every_public_function_is_in_the_stubs():
