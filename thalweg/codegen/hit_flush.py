@@ -32,7 +32,7 @@ from ..runtime.memory import ALIGNMENT
 from ..runtime.native_program import FIRST_INPUT
 from ..runtime.ready import READY
 from .builder import Function, Module, Val, as_value
-from .python_objects import FORM, NULL, Code, Fields
+from .python_objects import NULL, Code, Fields, vectorcall
 
 PERIOD = 64
 
@@ -45,10 +45,8 @@ def write_flush(module: Module, fields: Fields) -> None:
     _write_new_trace(module, fields)
     _write_new_memory(module, fields)
     _write_new_buffer(module, fields)
-    params = [("ptr", "form"), ("ptr", "args"), ("i64", "flags"), ("ptr", "names")]
-    with module.function("record_flush", params, "ptr") as f:
-        table = f.load("ptr", f.gep("i8", f.param("form"), FORM["table"]))
-        _Flush(f, Code(f, fields, table, "false"), table).write()
+    with vectorcall(module, fields, "record_flush", "false") as code:
+        _Flush(code.f, code, code.table).write()
 
 
 class _Flush:

@@ -18,17 +18,15 @@ slow:
 from __future__ import annotations
 
 from .builder import Function, Module, Val
-from .python_objects import FORM, NULL, Code, Fields
+from .python_objects import FORM, NULL, PARAMETERS, Code, Fields, vectorcall
 
 _ZERO = Val("i32", "0")
 
 
 def write_backward(module: Module, fields: Fields) -> None:
-    params = [("ptr", "form"), ("ptr", "args"), ("i64", "flags"), ("ptr", "names")]
-    with module.function("record_backward", params, "ptr") as f:
-        form, args, flags, names = map(f.param, [name for _, name in params])
-        table = f.load("ptr", f.gep("i8", form, FORM["table"]))
-        code = Code(f, fields, table, "slow")
+    with vectorcall(module, fields, "record_backward", "slow") as code:
+        f = code.f
+        form, args, flags, names = map(f.param, PARAMETERS)
         none, shared = code.known("None"), code.known("shared")
         trace = code.field(shared, "Shared.trace")
         code.need(code.same(code.type_of(trace), code.known("Trace")))

@@ -18,9 +18,8 @@ from collections.abc import Sequence
 
 from ..runtime.native_program import FIRST_INPUT
 from .builder import Module, Val, as_value
-from .python_objects import FORM, NULL, Code, Fields
+from .python_objects import NULL, Fields, vectorcall
 
-_PARAMS = [("ptr", "form"), ("ptr", "args"), ("i64", "flags"), ("ptr", "names")]
 _ZERO = Val("i32", "0")
 
 
@@ -31,10 +30,8 @@ def write_run(module: Module, fields: Fields) -> None:
 
 
 def _write_buffers(module: Module, fields: Fields) -> None:
-    with module.function("run_buffers", _PARAMS, "ptr") as f:
-        args = f.param("args")
-        table = f.load("ptr", f.gep("i8", f.param("form"), FORM["table"]))
-        code = Code(f, fields, table, "failed")
+    with vectorcall(module, fields, "run_buffers", "failed") as code:
+        f, args = code.f, code.f.param("args")
         none = code.known("None")
         count = code.call("i64", "PyLong_AsLongLong", f.load("ptr", args))
         job = f.load("ptr", f.gep("ptr", args, 1))
@@ -56,10 +53,8 @@ def _write_buffers(module: Module, fields: Fields) -> None:
 
 
 def _write_begin(module: Module, fields: Fields) -> None:
-    with module.function("run_begin", _PARAMS, "ptr") as f:
-        args = f.param("args")
-        table = f.load("ptr", f.gep("i8", f.param("form"), FORM["table"]))
-        code = Code(f, fields, table, "false")
+    with vectorcall(module, fields, "run_begin", "false") as code:
+        f, args = code.f, code.f.param("args")
         none = code.known("None")
         inputs = f.load("ptr", args)
         bases, results = (code.call("ptr", "PyLong_AsVoidPtr", f.load("ptr", f.gep("ptr", args, i)))
@@ -105,10 +100,8 @@ def _write_begin(module: Module, fields: Fields) -> None:
 
 
 def _write_finish(module: Module, fields: Fields) -> None:
-    with module.function("run_finish", _PARAMS, "ptr") as f:
-        args = f.param("args")
-        table = f.load("ptr", f.gep("i8", f.param("form"), FORM["table"]))
-        code = Code(f, fields, table, "failed")
+    with vectorcall(module, fields, "run_finish", "failed") as code:
+        f, args = code.f, code.f.param("args")
         none = code.known("None")
         outputs, inputs, memories, kinds = (f.load("ptr", f.gep("ptr", args, i)) for i in range(4))
         sources = code.call("ptr", "PyLong_AsVoidPtr", f.load("ptr", f.gep("ptr", args, 4)))

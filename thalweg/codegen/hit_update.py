@@ -18,18 +18,16 @@ False: operands may have been bound, nothing else is done.
 from __future__ import annotations
 
 from .builder import Function, Module, Val
-from .python_objects import FORM, NULL, Code, Fields
+from .python_objects import NULL, Code, Fields, vectorcall
 
 _ZERO = Val("i32", "0")
 
 
 def write_update(module: Module, fields: Fields) -> None:
     _write_repoint(module, fields)
-    params = [("ptr", "form"), ("ptr", "args"), ("i64", "flags"), ("ptr", "names")]
-    with module.function("record_update", params, "ptr") as f:
-        form, args = f.param("form"), f.param("args")
-        table = f.load("ptr", f.gep("i8", form, FORM["table"]))
-        code = Code(f, fields, table, "false")
+    with vectorcall(module, fields, "record_update", "false") as code:
+        f, table = code.f, code.table
+        args = f.param("args")
         operands, written, what = (f.load("ptr", f.gep("ptr", args, i)) for i in range(3))
         shared = code.known("shared")
         trace = code.field(shared, "Shared.trace")

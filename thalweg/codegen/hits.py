@@ -42,10 +42,12 @@ from .python_objects import (
     FORM,
     ITEMS,
     NULL,
+    PARAMETERS,
     PLAIN,
     Code,
     Fields,
     declare_api,
+    vectorcall,
 )
 
 
@@ -220,11 +222,9 @@ def _write_view_extra(module: Module, fields: Fields) -> None:
 
 
 def _write_call(module: Module, fields: Fields) -> None:
-    params = [("ptr", "form"), ("ptr", "args"), ("i64", "flags"), ("ptr", "names")]
-    with module.function("record_call", params, "ptr") as f:
-        form, args, flags, names = map(f.param, [name for _, name in params])
-        table = f.load("ptr", f.gep("i8", form, FORM["table"]))
-        code = Code(f, fields, table, "slow")
+    with vectorcall(module, fields, "record_call", "slow") as code:
+        f, table = code.f, code.table
+        form, args, flags, names = map(f.param, PARAMETERS)
         none, shared = code.known("None"), code.known("shared")
         trace = code.field(shared, "Shared.trace")
         code.need(code.same(code.type_of(trace), code.known("Trace")))

@@ -6,7 +6,8 @@ and is cached like that of any kernel. Fields lie at the offsets that the classe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from .builder import Function, Module, Val
 
@@ -131,3 +132,16 @@ class Code:
         old = self.field(thing, name)
         self.put(owned, thing, name)
         self.drop(old)
+
+
+PARAMETERS = ("form", "args", "flags", "names")
+"""What a vectorcall gets: the called object, its arguments, how many, the names of the last."""
+
+
+@contextmanager
+def vectorcall(module: Module, fields: Fields, name: str, failed: str) -> Iterator[Code]:
+    """The body of a vectorcall of a form; what fails goes to the block ``failed``."""
+    params = list(zip(("ptr", "ptr", "i64", "ptr"), PARAMETERS))
+    with module.function(name, params, "ptr") as f:
+        table = f.load("ptr", f.gep("i8", f.param("form"), FORM["table"]))
+        yield Code(f, fields, table, failed)
