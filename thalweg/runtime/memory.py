@@ -2,8 +2,8 @@
 
 A large fresh allocation is paid for twice, page by page, when it is first written. So memory of
 values that died is kept and given out again; a training step that repeats allocates nothing. What
-is kept is bounded by what has been in use at once (`KEPT_SHARE`), and given up when the system
-runs out.
+is in use and what is kept are together at most what has been in use at once, and some more
+(`KEPT_SHARE`); what is kept is given up when the system runs out.
 
 Nothing here takes a lock, because memory dies wherever the garbage collector runs: lists are
 appended to and popped from, which Python does in one step.
@@ -87,8 +87,17 @@ def allocate(nbytes: int) -> Memory:
     return PooledMemory(raw, address, size)
 
 
+def _spare() -> int:
+    """Bytes that may be kept: an arena that most of the memory was in use for must be among them,
+    or every step would fault its pages in again."""
+    peak = statistics.peak
+    return max(_KEPT_LEAST, int(KEPT_SHARE * peak), peak - statistics.used)
+
+
 def _fresh(size: int) -> tuple[Array, int]:
     statistics.fresh += 1
+    if size >= _KEPT_LEAST:  # what is kept did not fit: programs of another size run now
+        trim(max(_spare() - size, 0))
     try:
         raw = np.empty(size + ALIGNMENT, np.uint8)
     except MemoryError:
@@ -106,7 +115,7 @@ def _fresh(size: int) -> tuple[Array, int]:
 
 def _give_back(raw: Array, address: int, size: int) -> None:
     statistics.used -= size
-    if statistics.kept + size > max(_KEPT_LEAST, int(KEPT_SHARE * statistics.peak)):
+    if statistics.kept + size > _spare():
         return
     statistics.kept += size
     _free.setdefault(size, []).append((raw, address))
