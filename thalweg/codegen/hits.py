@@ -258,8 +258,7 @@ def _write_call(module: Module, fields: Fields) -> None:
         key = code.call("ptr", "PyTuple_New", count)
         code.need(code.differ(key, NULL), "failed")
         with f.loop(0, count) as i:
-            item = code.owned(f.load("ptr", f.gep("ptr", items, i)))
-            code.call("i32", "PyTuple_SetItem", key, i, item)
+            f.store(code.owned(f.load("ptr", f.gep("ptr", items, i))), code.item(key, i))
 
         # The state it leads to, and what has to be made there.
         state = code.field(trace, "Trace.state")

@@ -132,7 +132,8 @@ def general(function: Function) -> Callable[..., Any]:
     form = Form(code, whole)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return (form.native or whole)(*args, **kwargs)
+        run = form.native or whole
+        return run(*args, **kwargs) if kwargs else run(*args)  # no dictionary is made for nothing
 
     call.form = form  # type: ignore[attr-defined]
     return _published(form, _named(call, function, whole))
@@ -145,13 +146,14 @@ def unary(function: Function, whole: Callable[..., Any]) -> Callable[..., Any]:
     form = Form(code, whole)
 
     def call(input: Any = _ABSENT, *args: Any, **kwargs: Any) -> Any:
-        if input is _ABSENT:
-            return whole(**kwargs)
+        if args or kwargs or input is _ABSENT:
+            given = () if input is _ABSENT else (input, *args)
+            return (form.native or whole)(*given, **kwargs)
         if form.native is not None:
-            return form.native(input, *args, **kwargs)
+            return form.native(input)
         trace = shared.trace
         try:
-            if input._trace is trace and not args and not kwargs:
+            if input._trace is trace:
                 found = trace.state.next.get((code, input._meta))
                 if found is not None:
                     meta = found.plain
@@ -166,7 +168,7 @@ def unary(function: Function, whole: Callable[..., Any]) -> Callable[..., Any]:
                         return tensor
         except AttributeError:
             pass  # not a tensor: the whole form says so
-        return whole(input, *args, **kwargs)
+        return whole(input)
 
     return _published(form, _named(call, function, whole))
 
@@ -216,10 +218,12 @@ def binary(
         if input is _ABSENT or other is _ABSENT:  # given by another name
             given = () if input is _ABSENT else (input,)
             return whole(*given, **kwargs, **({} if other is _ABSENT else {"other": other}))
+        if args or kwargs:
+            return (form.native or whole)(input, other, *args, **kwargs)
         if form.native is not None:
-            return form.native(input, other, *args, **kwargs)
-        if args or kwargs or type(input) not in _HANDLES:
-            return whole(input, other, *args, **kwargs)
+            return form.native(input, other)
+        if type(input) not in _HANDLES:
+            return whole(input, other)
         made = operator(input, other)
         return whole(input, other) if made is NotImplemented else made
 
