@@ -132,12 +132,11 @@ class Code:
     def drop(self, thing: Val) -> None:
         """Give up a reference; NULL is none."""
         f = self.f
-        with f.when(self.differ(thing, NULL)):
-            with f.when(f.test("sge", f.load("i32", thing), 0)):
-                left = f.value("i64", f"add {f.load('i64', thing)}, -1")
-                f.store(left, thing)
-                with f.when(f.test("eq", left, 0)):
-                    self.call("void", "_Py_Dealloc", thing)
+        with f.when(self.differ(thing, NULL)), f.when(f.test("sge", f.load("i32", thing), 0)):
+            left = f.value("i64", f"add {f.load('i64', thing)}, -1")
+            f.store(left, thing)
+            with f.when(f.test("eq", left, 0)):
+                self.call("void", "_Py_Dealloc", thing)
 
     def put(self, owned: Val, thing: Val, name: str) -> None:
         """Move a reference into a field whose own is none, or is taken care of."""
@@ -147,7 +146,6 @@ class Code:
         old = self.field(thing, name)
         self.put(owned, thing, name)
         self.drop(old)
-
 
     def item(self, things: Val, index: Val) -> Val:
         """The place of an item of a tuple, behind its head, type and length."""
