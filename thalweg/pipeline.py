@@ -55,14 +55,14 @@ class Executable:
         self.graph = graph
         self.budget = budget
         self.outputs: Sequence[Any] = graph.outputs
-        self.elements = sum(t.numel for n in graph.nodes for t in n.types)
+        self._elements = sum(t.numel for n in graph.nodes for t in n.types)
         self.runs = 0
         # Whether native code is worth its making at once, or after some runs. Random numbers must
         # be the same however often they were drawn, so what draws them never changes its ways.
         random = any(getattr(node.op, "random", False) for node in graph.nodes)
         draws_only = random and len(graph.inputs) <= 1
         self._at_once = (
-            self.elements >= LARGE or len(graph.nodes) >= LONG or (random and not draws_only)
+            self._elements >= LARGE or len(graph.nodes) >= LONG or (random and not draws_only)
         )
         self._hot = None if random else HOT
         self._reference: Program | None = None
@@ -88,6 +88,14 @@ class Executable:
         if flags.deterministic or self._at_once:
             return True
         return self._hot is not None and self.runs >= self._hot
+
+    @property
+    def elements(self) -> int:
+        """The work of the next run (see `runtime.executor.Runnable`), a compilation included: that
+        is nothing to wait for on the thread that records."""
+        if self._native is not None:
+            return self._native.elements
+        return sys.maxsize if self._native_now() else self._elements
 
     @property
     def loaded(self) -> LoadedProgram | None:

@@ -136,9 +136,9 @@ def test_dead_views_do_not_keep_their_base_alive() -> None:
     flushed: list[int] = []
     inside = executor.submit
 
-    def submit(program: Any, inputs: Any) -> Any:
+    def submit(program: Any, inputs: Any, waiting: bool = False) -> Any:
         flushed.append(len(program.outputs))
-        return inside(program, inputs)
+        return inside(program, inputs, waiting)
 
     del base, part
     with pytest.MonkeyPatch.context() as patch:

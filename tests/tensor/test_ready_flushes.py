@@ -324,7 +324,7 @@ def test_only_small_native_programs_are_ready():
         z = x * y
         thalweg.synchronize()
     assert len(ready_plans()) > 0
-    big = thalweg.ones(100, 100)
+    big = thalweg.ones(300, 300)
     for _ in range(8):
         w = big * 2
         thalweg.synchronize()

@@ -21,6 +21,7 @@ log: str
 eager: bool
 check: bool
 inline_limit: int
+wait_limit: int
 trace_limit: int
 trie_limit: int
 num_threads: int
@@ -49,7 +50,8 @@ TABLE: tuple[Flag, ...] = (
     Flag("log", str, "", "topics to print, comma-separated"),
     Flag("eager", bool, False, "run each op as it is recorded"),
     Flag("check", bool, False, "verify graphs after every pass"),
-    Flag("inline_limit", int, 4096, "programs of fewer elements run on the calling thread"),
+    Flag("inline_limit", int, 1 << 16, "programs of fewer elements run on the calling thread"),
+    Flag("wait_limit", int, 1 << 22, "the same where that thread would wait for the program"),
     Flag("trace_limit", int, 20_000, "ops in one trace before it is flushed", 1),
     Flag("trie_limit", int, 200_000, "recorded states kept before old ones are dropped", 1),
     Flag("num_threads", int, 0, "threads that compute; 0: one per available core"),

@@ -1,8 +1,9 @@
 """The executor: runs programs in submission order on one worker thread.
 
 Python records the next step while this thread runs the last one. Small programs run on the
-calling thread when nothing is queued, because a thread switch would cost more than they do. A
-job's error is kept and raised, with the user's line, wherever one of its results is read.
+calling thread when what they read is there, because a thread switch would cost more than they do;
+so do larger ones that it is about to wait for. A job's error is kept and raised, with the user's
+line, wherever one of its results is read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from .program import KernelError
 
 
 class Runnable(Protocol):
-    """A program. ``elements`` estimates its work; there is one entry in ``outputs`` per result."""
+    """A program. ``elements`` estimates the work of its next run, an element being as long as
+    16 bytes take to move; there is one entry in ``outputs`` per result."""
 
     @property
     def elements(self) -> int: ...
@@ -88,11 +90,14 @@ class Executor:
         self._last: Job | None = None
         self._interrupt: KeyboardInterrupt | None = None
 
-    def submit(self, program: Runnable, inputs: Sequence[Buffer]) -> list[Buffer]:
-        """Run the program now (small, inputs ready) or queue it; the buffers of its outputs."""
+    def submit(
+        self, program: Runnable, inputs: Sequence[Buffer], waiting: bool = False
+    ) -> list[Buffer]:
+        """Run the program now (small, inputs ready) or queue it; the buffers of its outputs.
+        ``waiting`` tells that the caller will wait for them at once."""
         job = Job(program, inputs)
         outputs = job.outputs
-        small = program.elements < flags.inline_limit
+        small = program.elements < (flags.wait_limit if waiting else flags.inline_limit)
         if small and all(b.job is None for b in inputs):
             try:
                 job.run()

@@ -83,7 +83,9 @@ class LoadedProgram:
         self, program: NativeProgram, libraries: Sequence[Library], pool: Callable[[], Pool]
     ) -> None:
         self.program = program
-        self.elements = program.elements
+        kernels = [program.kernels[record.kernel] for record in program.records]
+        work = sum(kernel.bytes + kernel.flops // 8 for kernel in kernels)
+        self.elements = max(program.elements, work // 16)
         self.outputs = program.outputs
         self._libraries = tuple(libraries)
         self._pool = pool

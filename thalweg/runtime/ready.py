@@ -3,7 +3,7 @@
 What a run needs stands in one table of integers, so that a flush that was seen before neither
 locks nor makes a job, nor touches Python (`codegen.hit_flush` says what it does instead). A Ready
 program has tables and an arena of its own; the interpreter's lock is held while it runs, which a
-program below ``inline_limit`` elements does for a few microseconds.
+program below ``inline_limit`` elements does for some microseconds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from .native_run import Frame, LoadedProgram
 # bytes, for each live slot the slot and where its value is: the number of a result, or -1 - the
 # number of an input.
 READY = ("run", "frame", "bases", "runs", "inputs", "results", "live")
-# Bytes moved, and eighths of operations, that may take place while the interpreter waits.
-_WORK = 1 << 19
 # Bytes of an arena that a Ready program may keep to itself.
-_ARENA_BYTES = 1 << 16
+_ARENA_BYTES = 1 << 18
 
 
 class Ready:
@@ -59,9 +57,6 @@ def make_ready(
     program = loaded.program
     native = len(program.steps) <= 1 and all(isinstance(s, Segment) for s in program.steps)
     if not native or program.checks or program.packings or program.arena > _ARENA_BYTES:
-        return None
-    kernels = [program.kernels[record.kernel] for record in program.records]
-    if sum(kernel.bytes + kernel.flops // 8 for kernel in kernels) > _WORK:
         return None
     sources = []
     first_result = FIRST_INPUT + program.inputs

@@ -201,7 +201,7 @@ def realise(tensor: Tensor) -> Buffer:
     if tensor._buffer is None:
         pending = tensor._trace or (extra.trace if extra is not None else None)
         if pending is local.trace:
-            flush()
+            flush(waiting=True)
         else:
             compute_foreign(tensor)
     if tensor._buffer is None:

@@ -159,15 +159,16 @@ def live_slots(trace: Trace) -> list[int]:
     return live
 
 
-def flush() -> None:
+def flush(waiting: bool = False) -> None:
     """Submit the current thread's trace and begin a new one. A function under trace runs later, as
-    part of the graph around it, so there is nothing to run then."""
+    part of the graph around it, so there is nothing to run then. ``waiting`` tells that the caller
+    will wait for a result at once."""
     if quick is None or local.budget is not None or quick() is not True:
-        _flush()
+        _flush(waiting)
 
 
 @exclusive
-def _flush() -> None:
+def _flush(waiting: bool) -> None:
     # Finalizers that the collector runs may record and flush as well: not in the middle of this.
     with uncollected():
         trace = local.trace
@@ -178,7 +179,7 @@ def _flush() -> None:
         note(trace)
         try:
             if slots:
-                _run(trace, slots)
+                _run(trace, slots, waiting)
         except KeyboardInterrupt:
             if trace.closed:
                 close(trace)
@@ -209,7 +210,7 @@ def close(trace: Trace) -> None:
         trie.prune()
 
 
-def _run(trace: Trace, live: tuple[int, ...]) -> None:
+def _run(trace: Trace, live: tuple[int, ...], waiting: bool) -> None:
     state = trace.state
     plan = state.plans.get(live)
     if plan is None:
@@ -226,7 +227,7 @@ def _run(trace: Trace, live: tuple[int, ...]) -> None:
     trace.inputs = []  # what nobody else holds, results may take over
     if quick is not None and plan.tried is not shared.settings:
         _make_ready(plan, live, trie.root(trace.mode))
-    outputs = executor.submit(plan.program, inputs)
+    outputs = executor.submit(plan.program, inputs, waiting)
     tensors = trace.tensors
     history: History | None = None
     if plan.with_history:
@@ -246,15 +247,15 @@ def _run(trace: Trace, live: tuple[int, ...]) -> None:
 
 def _make_ready(plan: Plan, live: tuple[int, ...], root: State) -> None:
     """Make a small program ready for machine code, once it is native."""
-    program = plan.program
-    small = program.elements < flags.inline_limit and not plan.with_history and not plan.residuals
-    if not small or flags.backend == "reference":
-        plan.tried, plan.ready = shared.settings, None
-    elif program.loaded is not None:
+    loaded = plan.program.loaded
+    plain = not plan.with_history and not plan.residuals and flags.backend != "reference"
+    if plain and loaded is None:
+        return  # asked again at the next flush
+    plan.tried, plan.ready = shared.settings, None
+    if plain and loaded is not None and loaded.elements < flags.inline_limit:
         from ..runtime.ready import make_ready
 
-        plan.tried = shared.settings
-        plan.ready = make_ready(program.loaded, plan.inputs, live, plan.outs, root, shared.settings)
+        plan.ready = make_ready(loaded, plan.inputs, live, plan.outs, root, shared.settings)
 
 
 def make_history(
@@ -329,7 +330,7 @@ def compute_foreign(tensor: Tensor) -> None:
     inputs, state = list(trace.inputs), trace.state
     slot = tensor._slot
     plan = make_plan(state, [slot])
-    outputs = executor.submit(plan.program, [inputs[i] for i in plan.inputs])
+    outputs = executor.submit(plan.program, [inputs[i] for i in plan.inputs], waiting=True)
     if plan.with_history:
         history = make_history(trace, plan, outputs, dict(enumerate(inputs)))
         tensor._ensure_extra().history = (history, tensor._meta.value)

@@ -128,7 +128,7 @@ def result_type(tensor1: Any, tensor2: Any) -> DType:
 
 def synchronize(device: Any = None) -> None:
     """Run everything recorded so far in this thread, and wait for it."""
-    flush()
+    flush(waiting=True)
     executor.drain()
 
 
