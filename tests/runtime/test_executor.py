@@ -51,8 +51,10 @@ def test_a_program_that_is_waited_for_runs_on_the_waiting_thread(
     with flags.override(backend=backend):
         values = [compute(ROWS, lambda: None) for _ in range(6)]
         assert values == [values[0]] * 6
-        # What has to be compiled first never holds up the thread that records.
-        assert threads == [BESIDE if backend == "native" and i == 0 else HERE for i in range(6)]
+        # What has to be compiled first never holds up the thread that records; at last machine
+        # code runs the program without a job.
+        assert threads[0] == (BESIDE if backend == "native" else HERE)
+        assert set(threads[1:]) <= {HERE}
 
 
 def test_what_is_not_waited_for_runs_beside_the_recording(threads: list[str]) -> None:

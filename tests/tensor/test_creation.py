@@ -145,6 +145,19 @@ def from_numpy_view_writes(t: Any) -> Any:
     return array
 
 
+def from_numpy_of_what_nobody_else_holds(t: Any) -> Any:
+    x = t.from_numpy(np.arange(6.0))
+    array = np.arange(6.0)
+    y = t.from_numpy(array)
+    first = (x * 2 + y).sum().item()
+    array[0] = 7.0
+    x[1] = 3.0
+    second = (x * 2 + y).sum().item()
+    shown = x.numpy()
+    shown[2] = 9.0
+    return first, second, (x + y).tolist(), shown
+
+
 def numpy_shares(t: Any) -> Any:
     x = t.zeros(3)
     array = x.numpy()
@@ -212,6 +225,7 @@ def numpy_mixing(t: Any) -> Any:
 
 SHARING = [
     from_numpy_shares, from_numpy_in_a_graph, from_numpy_keeps_strides, from_numpy_view_writes,
+    from_numpy_of_what_nobody_else_holds,
     numpy_shares, numpy_of_a_view, numpy_then_view, detached_numpy_shares, as_tensor_shares,
     tensor_copies, array_protocol_copies_dtype, numpy_mixing,
 ]  # fmt: skip
@@ -238,3 +252,18 @@ def test_sizes_by_keyword() -> None:
 
     for make in (thalweg.zeros, thalweg.ones, thalweg.empty):
         assert make(size=(2, 3)).shape == (2, 3)
+
+
+def test_an_array_that_nobody_else_holds_is_not_copied_again() -> None:
+    import thalweg
+
+    array = np.arange(6.0)
+    held, own = thalweg.from_numpy(array), thalweg.from_numpy(np.arange(6.0))
+    for _ in range(3):
+        assert (held + own).tolist() == [0, 2, 4, 6, 8, 10]
+    before = own._buffer
+    for _ in range(3):
+        assert (own * 2).tolist() == [0, 2, 4, 6, 8, 10]
+    assert own._buffer is before and own._extra is not None and own._extra.exported is None
+    array[0] = 5
+    assert (held + own).tolist() == [5, 2, 4, 6, 8, 10]

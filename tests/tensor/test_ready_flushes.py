@@ -13,7 +13,9 @@ import pytest
 import thalweg
 from thalweg.core import flags
 from thalweg.runtime.buffer import Buffer
+from thalweg.runtime.memory import PooledMemory
 from thalweg.runtime.program import executed
+from thalweg.runtime.ready import HEAVIEST
 from thalweg.tensor import hits
 from thalweg.tensor.inspect import watch
 from thalweg.tensor.trace import local, trie
@@ -119,7 +121,7 @@ def test_what_is_held_decides(long_way):
     assert len(long_way) > taken
 
 
-def test_views_take_the_long_way():
+def test_views(long_way):
     (x,) = new(1)
     for i in range(10):
         y = x * 2
@@ -128,6 +130,46 @@ def test_views_take_the_long_way():
         v += 1
         assert np.asarray(y.tolist())[0, 0] == 3 and np.asarray(y.tolist())[1, 0] == 2
         assert np.asarray(v.tolist())[0] == 3, i
+
+
+def test_dead_views_are_no_reason_to_compute_their_base(long_way):
+    (x,) = new(1)
+    base_kept, seen = [], []
+
+    def step(keep):
+        base = x + 1
+        rows = [base[k] * 2 for k in range(2)] + [base.t()[0] * 3]
+        if keep:
+            base_kept.append(base)
+        del base
+        with watch(lambda graph: seen.append(len(graph.outputs))):
+            thalweg.synchronize()  # observed: the long way
+        assert [number(r) for r in rows] == [4, 4, 6]
+
+    for keep in (False, True):
+        step(keep)
+    assert seen == [3, 4]
+
+    def unobserved(keep):
+        base = x + 1
+        rows = [base[k] * 2 for k in range(2)] + [base.t()[0] * 3]
+        if keep:
+            base_kept.append(base)
+        del base
+        thalweg.synchronize()
+        executed_now.append(executed.by_name.get("add", 0))
+        assert [number(r) for r in rows] == [4, 4, 6]
+
+    executed_now: list[int] = []
+    for _ in range(8):
+        unobserved(False)
+        unobserved(True)
+    taken = len(long_way)
+    for _ in range(8):
+        unobserved(False)
+        unobserved(True)
+    assert len(long_way) == taken
+    assert all(number(b) == 2 for b in base_kept)
 
 
 def test_operations_are_counted():
@@ -172,8 +214,10 @@ def test_flags_are_obeyed(long_way):
 
     steps(8)
     assert steps(5) == 0
-    with flags.override(inline_limit=0):
+    with flags.override(inline_limit=0, wait_limit=0):
         assert steps(5) == 5
+    with flags.override(inline_limit=0):
+        assert steps(5) == 1  # made anew, for those who wait
     with flags.override(backend="reference"):
         assert steps(5) == 5
     assert steps(5) == 1  # made anew
@@ -201,15 +245,58 @@ def test_inputs_that_are_not_there_yet():
             assert number(y) == 6 * i and number(z) == 1 and number(w) == 2
 
 
-def test_positions_are_checked():
+def test_positions_are_checked(long_way):
     table = thalweg.tensor(np.arange(8, dtype=np.float32).reshape(4, 2))
-    for _ in range(10):
-        rows = thalweg.embedding(table, thalweg.tensor([1, 3]))
+
+    def rows(*positions):
+        found = thalweg.embedding(table, thalweg.tensor(positions))
         thalweg.synchronize()
-        assert rows.tolist() == [[2, 3], [6, 7]]
-    rows = thalweg.embedding(table, thalweg.tensor([1, 4]))
-    with pytest.raises(IndexError):
-        rows.tolist()
+        return found
+
+    for _ in range(10):
+        assert rows(1, 3).tolist() == [[2, 3], [6, 7]]
+    taken = len(long_way)
+    assert rows(0, 2).tolist() == [[0, 1], [4, 5]]
+    assert len(long_way) == taken
+    for wrong in (4, -1):
+        failed = rows(1, wrong)
+        with pytest.raises(IndexError, match=str(wrong)):
+            failed.tolist()
+    assert len(long_way) == taken + 2  # Python runs it again, and says what is wrong
+    assert rows(3, 3).tolist() == [[6, 7], [6, 7]]
+    assert len(long_way) == taken + 2
+
+
+def test_large_results_are_pooled_memory(long_way):
+    rows = thalweg.ones(300, next(_columns) + 100)
+    kept = []
+    for _ in range(12):
+        kept.append(rows * 2)
+        thalweg.synchronize()
+    assert len(long_way) < 12
+    last = kept[-1]._buffer.memory
+    assert isinstance(last, PooledMemory) and last.address % 64 == 0
+    assert [number(k) for k in kept] == [2] * 12
+
+
+def test_heavy_programs_are_run_for_who_waits(long_way):
+    rows = thalweg.ones(1200, next(_columns) + 300)
+    assert flags.inline_limit < rows.numel() * 4 / 16  # an element is 16 bytes that are moved
+
+    def steps(count, wait):
+        before = len(long_way)
+        for _ in range(count):
+            total = (rows * 2).sum()
+            if wait:
+                thalweg.synchronize()
+            else:
+                flushing.flush()
+            assert number(total) == 2 * rows.numel()
+        return len(long_way) - before
+
+    steps(8, wait=True)
+    assert steps(5, wait=True) == 0
+    assert steps(5, wait=False) == 5
 
 
 def test_random_numbers_go_on():
@@ -318,17 +405,17 @@ def test_the_mode_goes_on():
         thalweg.synchronize()
 
 
-def test_only_small_native_programs_are_ready():
+def test_only_native_programs_that_end_soon_are_ready():
     x, y = new(2, 3)
     for _ in range(8):
         z = x * y
         thalweg.synchronize()
     assert len(ready_plans()) > 0
-    big = thalweg.ones(300, 300)
+    big = thalweg.ones(1100, 1100)
     for _ in range(8):
         w = big * 2
         thalweg.synchronize()
     for plan in ready_plans():
-        assert plan.program.elements < flags.inline_limit
+        assert plan.program.elements < HEAVIEST
         assert not plan.with_history and not plan.residuals
     assert number(z) == 6 and number(w) == 2

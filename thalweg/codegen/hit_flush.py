@@ -5,13 +5,15 @@
     PyObject *record_flush(Form *form, PyObject *const *args, size_t flags, PyObject *names)
     {
         trace = shared->trace;                                       // no Trace, or watched: False
-        live = the slots of pending handles that somebody else refers to;    // a view: False
-        ready = trace->state->plans[live]->ready;                            // none: return live
+        live = the slots of pending handles that somebody else refers to;
+        ready = trace->state->plans[live]->ready;            // none, or a heavy one: return live
         the addresses of ready's inputs, which no job owes;                  // else: return live
-        buffers = a Buffer for each live slot, over new Memory or that of an input;
+        memories = new Memory for each result, or that of an input which nobody else holds;
+        buffers = a Buffer for each live slot, over those or over an input's Memory;
         next = new Trace; next->state = ready->root;
         if (shared->trace != trace || trace->state is not as before): return False
         bases = addresses; run(frame);
+        positions that were data are as the program wants them;              // else: return live
         handle->buffer = its buffer, for each live slot;
         trace->closed = True; local.trace = shared->trace = next;
         clear what the trace held;
@@ -19,32 +21,32 @@
     }
 
 True: it is done. A tuple: nothing is done, but these are the live slots. False: nothing is done.
-Given an argument, it only tells the live slots. Python keeps the books of the trie, so every
+Given one argument, it only tells the live slots; given two, it runs heavy programs as well. What
+failed a check is run again by Python, which says why. Python keeps the books of the trie, so every
 `PERIOD`-th run is left to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..runtime.memory import ALIGNMENT
 from ..runtime.native_program import FIRST_INPUT
-from ..runtime.ready import READY
+from ..runtime.ready import CHECK, READY
 from .builder import Function, Module, Val, as_value
+from .hit_objects import NEW_DICTS, NEW_LISTS, write_new_buffer, write_new_memory, write_new_trace
 from .python_objects import NULL, Code, Fields, vectorcall
 
 PERIOD = 64
+_SLOTS = 256  # of traces in which dead views are told apart
 
 _ZERO = Val("i32", "0")
-_NEW_LISTS = ("Trace.tensors", "Trace.inputs")
-_NEW_DICTS = ("Trace.leaves", "Trace.boundaries", "Trace.rng")
 
 
 def write_flush(module: Module, fields: Fields) -> None:
-    _write_new_trace(module, fields)
-    _write_new_memory(module, fields)
-    _write_new_buffer(module, fields)
+    write_new_trace(module, fields)
+    write_new_memory(module, fields)
+    write_new_buffer(module, fields)
     with vectorcall(module, fields, "record_flush", "false") as code:
         _Flush(code.f, code, code.table).write()
 
@@ -81,7 +83,7 @@ class _Flush:
         f.store(live, live_at)
         self.need_unmoved(trace, state)
         given = f.value("i64", f"and {f.param('flags')}, {(1 << 63) - 1}")
-        code.need(f.test("eq", given, 0), "known")
+        code.need(f.test("ne", given, 1), "known")
         plan = code.call("ptr", "PyDict_GetItemWithError", code.field(state, "State.plans"), live)
         code.need(code.differ(plan, NULL), "known")
         ready = code.field(plan, "Plan.ready")
@@ -90,6 +92,8 @@ class _Flush:
         code.need(code.same(code.field(ready, "Ready.settings"), settings), "known")
         f.store(code.owned(ready), plan_at)
         words = code.call("ptr", "PyLong_AsVoidPtr", code.field(ready, "Ready.address"))
+        light = f.test("eq", f.load("i64", f.gep("i64", words, READY.index("heavy"))), 0)
+        code.need(f.binary("or", light, f.test("ne", given, 0)), "known")
         runs_at = f.gep("i64", words, READY.index("runs"))
         runs = as_value(f.add(f.load("i64", runs_at), 1))
         f.store(runs, runs_at)
@@ -99,22 +103,33 @@ class _Flush:
             for name in ("inputs", "results", "live")
         )
         lists = f.gep("i64", words, len(READY))
-        sizes, slots = f.gep("i64", lists, inputs), f.gep("i64", lists, f.add(inputs, results))
+        sizes = f.gep("i64", lists, inputs)
+        slots = f.gep("i64", lists, f.add(inputs, f.mul(results, 2)))
         given = code.field(trace, "Trace.inputs")
         with f.loop(0, inputs) as i:
             buffer = code.call(
                 "ptr", "PyList_GetItem", given, f.load("i64", f.gep("i64", lists, i))
             )
             code.need(code.same(code.field(buffer, "Buffer.job"), code.known("None")), "known")
-            code.need(code.differ(self.address(buffer), NULL), "known")
+            place = code.call("ptr", "value_address", buffer, self.table)
+            code.need(code.differ(place, NULL), "known")
 
         memories = code.call("ptr", "PyList_New", Val("i64", "0"))
         f.store(memories, memories_at)
         code.need(code.differ(memories, NULL), "failed")
         with f.loop(0, results) as i:
-            nbytes = f.load("i64", f.gep("i64", sizes, i))
-            made = code.call("ptr", "new_memory", nbytes, self.table)
-            self.keep(memories, made)
+            nbytes, donor = (f.load("i64", f.gep("i64", sizes, f.add(f.mul(i, 2), k)))
+                             for k in range(2))  # fmt: skip
+            memory_at = f.alloca("ptr", 1, 8)
+            f.store(NULL, memory_at)
+            with f.when(f.test("sge", donor, 0)):
+                number = f.load("i64", f.gep("i64", lists, donor))
+                buffer = code.call("ptr", "PyList_GetItem", given, number)
+                memory = code.call("ptr", "taken_over", buffer, nbytes, self.table)
+                f.store(code.owned(memory), memory_at)
+            with f.when(code.same(f.load("ptr", memory_at), NULL)):
+                f.store(code.call("ptr", "new_memory", nbytes, self.table), memory_at)
+            self.keep(memories, f.load("ptr", memory_at))
         buffers = code.call("ptr", "PyList_New", Val("i64", "0"))
         f.store(buffers, buffers_at)
         code.need(code.differ(buffers, NULL), "failed")
@@ -129,9 +144,10 @@ class _Flush:
         code.need(code.differ(following, NULL), "failed")
         self.need_unmoved(trace, state)
 
+        self.run(words, lists, given, inputs, memories, results)
+        self.check(words, f.gep("i64", slots, f.mul(count, 2)))
         noted = code.field(code.known("executed"), "ExecutionCount._noted")
         code.call("i32", "PyList_Append", noted, code.field(ready, "Ready.counts"))
-        self.run(words, lists, given, inputs, memories, results)
         self.deliver(tensors, slots, buffers, count)
         self.close(trace, following)
         self.give_back()
@@ -157,34 +173,36 @@ class _Flush:
         code.need(code.same(code.field(trace, "Trace.state"), state), "failed")
 
     def live(self, tensors: Val) -> Val:
-        """A tuple of the live slots. As `flush.live_slots` where there are no views."""
+        """A tuple of the live slots. As `flush.live_slots`."""
         f, code = self.f, self.code
         none = code.known("None")
         size = code.call("i64", "PyList_Size", tensors)
         code.need(f.test("ne", size, 0))
         count_at = f.alloca("i64", 1, 8)
         f.store(Val("i64", "0"), count_at)
+        shown, any_shown = self.dead_views(tensors, size)
 
-        def is_live(handle: Val) -> Val:
-            references = f.load("i64", handle)  # one is the trace's own
+        def is_live(i: Val, handle: Val) -> Val:
+            more_at = f.alloca("i64", 1, 8)
+            f.store(Val("i64", "1"), more_at)  # reference: the trace's own
+            with f.when(any_shown):
+                f.store(as_value(f.add(f.load("i64", f.gep("i64", shown, i)), 1)), more_at)
             pending = code.same(code.field(handle, "Tensor._buffer"), none)
-            return f.binary("and", f.test("sgt", references, 1), pending)
+            held = f.test("sgt", f.load("i64", handle), f.load("i64", more_at))
+            return f.binary("and", held, pending)
 
-        with self.handles(tensors, size) as handle:
-            extra = code.field(handle, "Tensor._extra")
-            with f.when(code.differ(extra, none)):
-                code.need(code.same(code.field(extra, "Extra.base"), none))
-            one = f.convert("zext", is_live(handle), "i64")
+        with self.handles(tensors, size) as (i, handle):
+            one = f.convert("zext", is_live(i, handle), "i64")
             f.store(as_value(f.add(f.load("i64", count_at), one)), count_at)
         live = code.call("ptr", "PyTuple_New", f.load("i64", count_at))
         code.need(code.differ(live, NULL), "failed")
         code.need(f.test("eq", code.call("i64", "PyList_Size", tensors), size))
         f.store(Val("i64", "0"), count_at)
         room = code.call("i64", "PyTuple_Size", live)
-        with self.handles(tensors, size) as handle:
+        with self.handles(tensors, size) as (i, handle):
             at = f.load("i64", count_at)
             # Making the tuple may have run the collector, and changed who holds what.
-            with f.when(f.binary("and", is_live(handle), f.test("slt", at, room))):
+            with f.when(f.binary("and", is_live(i, handle), f.test("slt", at, room))):
                 slot = code.owned(code.field(handle, "Tensor._slot"))
                 code.call("i32", "PyTuple_SetItem", live, at, slot)
                 f.store(as_value(f.add(at, 1)), count_at)
@@ -197,14 +215,48 @@ class _Flush:
         f.start(done)
         return live
 
+    def dead_views(self, tensors: Val, size: Val) -> tuple[Val, Val]:
+        """How many views that only the trace holds refer to each of its tensors (i64 by slot), and
+        whether there are any: otherwise the numbers are not there."""
+        f, code = self.f, self.code
+        none = code.known("None")
+        shown, any_at = f.alloca("i64", _SLOTS, 8), f.alloca("i64", 1, 8)
+        f.store(Val("i64", "0"), any_at)
+        with self.handles(tensors, size) as (_, handle):
+            extra = code.field(handle, "Tensor._extra")
+            with f.when(code.differ(extra, none)):
+                base = code.field(extra, "Extra.base")
+                dead = f.test("eq", f.load("i64", handle), 1)
+                with f.when(f.binary("and", code.differ(base, none), dead)):
+                    code.need(f.test("sle", size, _SLOTS))
+                    with f.when(f.test("eq", f.load("i64", any_at), 0)):
+                        f.store(Val("i64", "1"), any_at)
+                        with f.loop(0, size) as i:
+                            f.store(Val("i64", "0"), f.gep("i64", shown, i))
+                    self.count_view(tensors, size, base, shown)
+        return shown, f.test("ne", f.load("i64", any_at), 0)
+
+    def count_view(self, tensors: Val, size: Val, base: Val, shown: Val) -> None:
+        """Count one more dead view of ``base``, if that may be pending in this trace."""
+        f, code = self.f, self.code
+        none = code.known("None")
+        with f.when(code.same(code.field(base, "Tensor._buffer"), none)):
+            trace = code.field(code.known("shared"), "Shared.trace")
+            code.need(code.same(code.field(base, "Tensor._trace"), trace))
+            slot = code.call("i64", "PyLong_AsLongLong", code.field(base, "Tensor._slot"))
+            code.need(f.test("slt", slot, size))
+            code.need(code.same(code.call("ptr", "PyList_GetItem", tensors, slot), base))
+            at = f.gep("i64", shown, slot)
+            f.store(as_value(f.add(f.load("i64", at), 1)), at)
+
     @contextmanager
-    def handles(self, tensors: Val, size: Val) -> Iterator[Val]:
-        """The block for every handle of the trace."""
+    def handles(self, tensors: Val, size: Val) -> Iterator[tuple[Val, Val]]:
+        """The block for every slot of the trace that has a handle, and that."""
         f, code = self.f, self.code
         with f.loop(0, size) as i:
             handle = code.call("ptr", "PyList_GetItem", tensors, i)
             with f.when(code.differ(handle, code.known("None"))):
-                yield handle
+                yield i, handle
 
     def address(self, buffer: Val) -> Val:
         return self.code.call("ptr", "PyLong_AsVoidPtr", self.code.field(buffer, "Buffer._address"))
@@ -237,6 +289,19 @@ class _Flush:
         with f.when(code.differ(run, NULL)):
             f.emit(f"call void {run.text}({frame})")
 
+    def check(self, words: Val, checks: Val) -> None:
+        """Look at the smallest and the largest of positions that are data. As `native_run`."""
+        f, code = self.f, self.code
+        bases, count = (f.load(kind, f.gep("i64", words, READY.index(name)))
+                        for kind, name in (("ptr", "bases"), ("i64", "checks")))  # fmt: skip
+        with f.loop(0, count) as i:
+            entry = f.gep("i64", checks, f.mul(i, len(CHECK)))
+            base, offset, low, high = (f.load("i64", f.gep("i64", entry, k)) for k in range(4))
+            extent = f.gep("i8", f.load("ptr", f.gep("i64", bases, base)), offset)
+            least, most = (f.load("i64", f.gep("i64", extent, k)) for k in range(2))
+            inside = f.binary("and", f.test("sge", least, low), f.test("slt", most, high))
+            code.need(inside, "known")
+
     def deliver(self, tensors: Val, slots: Val, buffers: Val, count: Val) -> None:
         f, code = self.f, self.code
         none = code.known("None")
@@ -258,126 +323,14 @@ class _Flush:
         code.call("i32", "PyObject_SetAttr", code.known("local"), code.known("name of trace"),
                   following)  # fmt: skip
         code.replace(code.owned(following), code.known("shared"), "Shared.trace")
-        for name in _NEW_LISTS:
+        for name in NEW_LISTS:
             things = code.field(trace, name)
             size = code.call("i64", "PyList_Size", things)
             code.call("i32", "PyList_SetSlice", things, Val("i64", "0"), size, NULL)
-        for name in _NEW_DICTS:
+        for name in NEW_DICTS:
             code.call("void", "PyDict_Clear", code.field(trace, name))
         code.drop(trace)
 
     def give_back(self) -> None:
         for place in self.held:
             self.code.drop(self.f.load("ptr", place))
-
-
-def _write_new_trace(module: Module, fields: Fields) -> None:
-    """``new_trace(trace, ready, table)``: what comes after ``trace``, or NULL. As `Trace`."""
-    params = [("ptr", "trace"), ("ptr", "ready"), ("ptr", "table")]
-    with module.function("new_trace", params, "ptr", internal=True) as f:
-        trace, ready, table = map(f.param, [name for _, name in params])
-        code = Code(f, fields, table, "none")
-        made = code.call("ptr", "PyType_GenericAlloc", code.known("Trace"), Val("i64", "0"))
-        code.need(code.differ(made, NULL))
-        for name, value in (
-            ("limit", code.field(trace, "Trace.limit")),
-            ("mode", code.field(trace, "Trace.mode")),
-            ("owner", code.field(trace, "Trace.owner")),
-            ("state", code.field(ready, "Ready.root")),
-            ("scope", code.known("None")),
-            ("closed", code.known("False")),
-        ):
-            code.put(code.owned(value), made, f"Trace.{name}")
-        for name in (*_NEW_LISTS, *_NEW_DICTS):
-            if name in _NEW_LISTS:
-                new = code.call("ptr", "PyList_New", Val("i64", "0"))
-            else:
-                new = code.call("ptr", "PyDict_New")
-            code.put(new, made, name)
-            code.need(code.differ(new, NULL), "give_back")
-        f.emit(f"ret {made}")
-        f.start("give_back")
-        code.drop(made)
-        f.emit("br label %none")
-        f.start("none")
-        f.emit("ret ptr null")
-
-
-def _write_new_memory(module: Module, fields: Fields) -> None:
-    """``new_memory(nbytes, table)``: aligned bytes of the interpreter's own, or NULL."""
-    params = [("i64", "nbytes"), ("ptr", "table")]
-    with module.function("new_memory", params, "ptr", internal=True) as f:
-        nbytes, table = map(f.param, [name for _, name in params])
-        code = Code(f, fields, table, "none")
-        room = as_value(f.add(nbytes, ALIGNMENT))
-        raw = code.call("ptr", "PyBytes_FromStringAndSize", NULL, room)
-        code.need(code.differ(raw, NULL))
-        start = f.convert("ptrtoint", code.call("ptr", "PyBytes_AsString", raw), "i64")
-        up = f.add(start, ALIGNMENT - 1)
-        address = f.value("i64", f"and {as_value(up)}, {-ALIGNMENT}")
-        made = code.call("ptr", "PyType_GenericAlloc", code.known("Memory"), Val("i64", "0"))
-        code.need(code.differ(made, NULL), "give_back")
-        code.put(raw, made, "Memory._raw")
-        for name, number in (("address", address), ("size", nbytes)):
-            code.put(code.call("ptr", "PyLong_FromLongLong", number), made, f"Memory.{name}")
-        f.emit(f"ret {made}")
-        f.start("give_back")
-        code.drop(raw)
-        f.emit("br label %none")
-        f.start("none")
-        f.emit("ret ptr null")
-
-
-def _write_new_buffer(module: Module, fields: Fields) -> None:
-    """``new_buffer(given, numbers, memories, source, kind, table)``: a Buffer of the (shape, dtype)
-    ``kind`` over result ``source``, or input ``-1 - source``; or NULL. As `LoadedProgram.run`."""
-    params = [("ptr", "given"), ("ptr", "numbers"), ("ptr", "memories"), ("i64", "source"),
-              ("ptr", "kind"), ("ptr", "table")]  # fmt: skip
-    with module.function("new_buffer", params, "ptr", internal=True) as f:
-        given, numbers, memories, source, kind, table = map(f.param, [name for _, name in params])
-        code = Code(f, fields, table, "none")
-        none = code.known("None")
-        shape, dtype = (code.call("ptr", "PyTuple_GetItem", kind, Val("i64", str(k)))
-                        for k in (0, 1))  # fmt: skip
-        places = [f.alloca("ptr", 1, 8) for _ in range(3)]
-        array_at, memory_at, address_at = places
-        f.store(code.owned(none), array_at)
-
-        def fresh() -> Sequence[Val] | None:
-            memory = code.call("ptr", "PyList_GetItem", memories, source)
-            f.store(memory, memory_at)
-            f.store(code.field(memory, "Memory.address"), address_at)
-            return None
-
-        def shared() -> Sequence[Val] | None:
-            number = as_value(f.sub(-1, source))
-            at = f.load("i64", f.gep("i64", numbers, number))
-            buffer = code.call("ptr", "PyList_GetItem", given, at)
-            f.store(code.field(buffer, "Buffer._memory"), memory_at)
-            f.store(code.field(buffer, "Buffer._address"), address_at)
-            with f.when(code.same(f.load("ptr", memory_at), none)):
-                code.drop(none)
-                args = f.alloca("ptr", 2, 8)
-                f.store(code.field(buffer, "Buffer._array"), args)
-                f.store(shape, f.gep("ptr", args, 1))
-                view = code.call("ptr", "PyObject_Vectorcall", code.known("reshaped"), args,
-                                 Val("i64", "2"), NULL)  # fmt: skip
-                f.store(view, array_at)
-                code.need(code.differ(view, NULL))
-            return None
-
-        f.either(f.test("sge", source, 0), fresh, shared)
-        made = code.call("ptr", "PyType_GenericAlloc", code.known("Buffer"), Val("i64", "0"))
-        code.need(code.differ(made, NULL), "give_back")
-        code.put(f.load("ptr", array_at), made, "Buffer._array")
-        for name, value in (
-            ("_memory", f.load("ptr", memory_at)), ("_address", f.load("ptr", address_at)),
-            ("_shape", shape), ("_dtype", dtype), ("job", none), ("overwritten", code.known("0")),
-        ):  # fmt: skip
-            code.put(code.owned(value), made, f"Buffer.{name}")
-        f.emit(f"ret {made}")
-        f.start("give_back")
-        code.drop(f.load("ptr", array_at))
-        f.emit("br label %none")
-        f.start("none")
-        f.emit("ret ptr null")

@@ -18,15 +18,66 @@ from collections.abc import Sequence
 
 from ..runtime.native_program import FIRST_INPUT
 from .builder import Module, Val, as_value
-from .python_objects import NULL, Fields, vectorcall
+from .python_objects import ARRAY, DENSE, NULL, Code, Fields, vectorcall
 
 _ZERO = Val("i32", "0")
 
 
 def write_run(module: Module, fields: Fields) -> None:
+    _write_value_address(module, fields)
+    _write_taken_over(module, fields)
     _write_buffers(module, fields)
     _write_begin(module, fields)
     _write_finish(module, fields)
+
+
+def _write_value_address(module: Module, fields: Fields) -> None:
+    """``value_address(buffer, table)``: where a value lies that is there, dense; else NULL. As
+    `Buffer.address`, which also waits and copies."""
+    with module.function(
+        "value_address", [("ptr", "buffer"), ("ptr", "table")], "ptr", internal=True
+    ) as f:
+        buffer = f.param("buffer")
+        code = Code(f, fields, f.param("table"), "none")
+        known = code.call("ptr", "PyLong_AsVoidPtr", code.field(buffer, "Buffer._address"))
+        with f.when(code.differ(known, NULL)):
+            f.emit(f"ret {known}")
+            f.start(f.fresh("never"))
+        array = code.field(buffer, "Buffer._array")
+        code.need(code.same(code.type_of(array), code.known("ndarray")))
+        flags = f.load("i32", f.gep("i8", array, ARRAY["flags"]))
+        code.need(f.compare("icmp", "eq", f.value("i32", f"and {flags}, {DENSE}"),
+                            Val("i32", str(DENSE))))  # fmt: skip
+        data = f.load("ptr", f.gep("i8", array, ARRAY["data"]))
+        number = code.call("ptr", "PyLong_FromLongLong", f.convert("ptrtoint", data, "i64"))
+        code.need(code.differ(number, NULL))
+        code.replace(number, buffer, "Buffer._address")
+        f.emit(f"ret {data}")
+        f.start("none")
+        f.emit("ret ptr null")
+
+
+def _write_taken_over(module: Module, fields: Fields) -> None:
+    """``taken_over(buffer, nbytes, table)``: the memory of a value that only the list of inputs
+    holds, if it is large enough, else NULL; borrowed. As `native_run._taken_over`."""
+    params = [("ptr", "buffer"), ("i64", "nbytes"), ("ptr", "table")]
+    with module.function("taken_over", params, "ptr", internal=True) as f:
+        buffer, nbytes, table = map(f.param, [name for _, name in params])
+        code = Code(f, fields, table, "none")
+        memory = code.field(buffer, "Buffer._memory")
+        code.need(code.differ(memory, code.known("None")))
+        for thing in (buffer, memory):
+            code.need(f.test("eq", f.load("i64", thing), 1))
+        size = code.call("i64", "PyLong_AsLongLong", code.field(memory, "Memory.size"))
+        code.need(f.test("sge", size, nbytes))
+        begin, place = (
+            code.call("ptr", "PyLong_AsVoidPtr", code.field(thing, name))
+            for thing, name in ((memory, "Memory.address"), (buffer, "Buffer._address"))
+        )
+        code.need(code.same(begin, place))
+        f.emit(f"ret {memory}")
+        f.start("none")
+        f.emit("ret ptr null")
 
 
 def _write_buffers(module: Module, fields: Fields) -> None:
@@ -62,7 +113,7 @@ def _write_begin(module: Module, fields: Fields) -> None:
         bases = f.gep("i64", bases, FIRST_INPUT)
         with f.loop(0, code.call("i64", "PyList_Size", inputs)) as i:
             buffer = code.call("ptr", "PyList_GetItem", inputs, i)
-            address = code.call("ptr", "PyLong_AsVoidPtr", code.field(buffer, "Buffer._address"))
+            address = code.call("ptr", "value_address", buffer, code.table)
             code.need(code.differ(address, NULL))
             f.store(address, f.gep("i64", bases, i))
         memories = code.call("ptr", "PyList_New", Val("i64", "0"))
@@ -74,21 +125,9 @@ def _write_begin(module: Module, fields: Fields) -> None:
             f.store(none, chosen)
             with f.when(f.test("sge", donor, 0)):
                 buffer = code.call("ptr", "PyList_GetItem", inputs, donor)
-                memory = code.field(buffer, "Buffer._memory")
-                # As `native_run._taken_over`: nobody but the list holds the buffer, nobody but the
-                # buffer the memory.
-                held = f.binary("or", f.test("ne", f.load("i64", buffer), 1),
-                                f.test("ne", f.load("i64", memory), 1))  # fmt: skip
-                held = f.binary("or", held, code.same(memory, none))
-                with f.when(f.binary("xor", held, Val("i1", "true"))):
-                    size = code.call("i64", "PyLong_AsLongLong", code.field(memory, "Memory.size"))
-                    begin, place = (
-                        code.call("ptr", "PyLong_AsVoidPtr", code.field(thing, name))
-                        for thing, name in ((memory, "Memory.address"), (buffer, "Buffer._address"))
-                    )
-                    fits = f.test("sge", size, nbytes)
-                    with f.when(f.binary("and", fits, code.same(begin, place))):
-                        f.store(memory, chosen)
+                memory = code.call("ptr", "taken_over", buffer, nbytes, code.table)
+                with f.when(code.differ(memory, NULL)):
+                    f.store(memory, chosen)
             added = code.call("i32", "PyList_Append", memories, f.load("ptr", chosen))
             code.need(f.compare("icmp", "eq", added, _ZERO), "failed")
         f.emit(f"ret {memories}")

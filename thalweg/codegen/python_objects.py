@@ -20,7 +20,7 @@ TABLE = (
     "tuple", "list", "Size", "open", "close", "text of False",
     "int", "NoneType", "str", "DType", "Device", "ellipsis", "False", "0", "1", "local",
     "name of trace", "Memory", "Buffer", "executed", "reshaped", "observers of flushes",
-    "observers of runs",
+    "observers of runs", "allocate", "ndarray",
 )  # fmt: skip
 # Fields that the code reads and writes, besides all of an Extra.
 FIELDS = (
@@ -35,6 +35,9 @@ FIELDS = (
     "Buffer.overwritten", "Memory._raw", "Memory.address", "Memory.size", "ExecutionCount._noted",
     "State.metas", "Meta.views", "Meta.requires_grad", "Meta.is_leaf",
 )  # fmt: skip
+# Where a NumPy array keeps its address and its flags, and those of dense, aligned arrays.
+ARRAY = {"data": 16, "flags": 64}
+DENSE = 0x101
 PLAIN = ("int", "NoneType", "str", "DType", "Device", "ellipsis")
 ITEMS = 48  # entries of a key; longer ones take the Python form
 

@@ -30,23 +30,21 @@ from .tensor import Extra, Tensor
 from .trace import Chain, Meta, State, Trace, bind_leaf, local, transition, trie
 
 
-def _unshared(tensor: Tensor, exported: Any) -> bool:
-    """Whether nobody outside can reach the memory of an exported array any more. Views of other
+def _unshared(tensor: Tensor, extra: Extra) -> bool:
+    """Whether nobody outside can reach the memory of the exported array any more. Views of other
     arrays always count as shared: who holds those cannot be seen."""
+    exported: Any = extra.exported
     own = tensor._buffer is not None and tensor._buffer._array is exported
-    # Held by the Extra, by this frame and its caller's argument, by `getrefcount`, by the buffer.
+    # Held by the Extra, by this frame, by the argument of `getrefcount`, and by the buffer.
     return exported.base is None and sys.getrefcount(exported) <= _HELD + own
 
 
 def _held() -> int:
-    """What `_unshared` counts for an array that only one attribute holds."""
-    holder = Extra()
-    holder.exported = np.zeros(0)
-
-    def seen(_: Any, exported: Any) -> int:
-        return sys.getrefcount(exported)
-
-    return seen(None, holder.exported)
+    """What `_unshared` counts for an array that only the Extra holds."""
+    extra = Extra()
+    extra.exported = np.zeros(0)
+    exported: Any = extra.exported
+    return sys.getrefcount(exported)
 
 
 _HELD = _held()
@@ -85,10 +83,10 @@ def _bind_exported(trace: Trace, tensor: Tensor, extra: Extra) -> int:
     """`bind` for a tensor that shares its memory with an array. The user may change the array at
     any time, so what is recorded is a copy, made anew whenever the array differs from the last;
     and as `_trace` is not set, every use comes by here."""
-    exported: Any = extra.exported
-    if _unshared(tensor, exported):
+    if _unshared(tensor, extra):
         extra.exported = None
         return bind(trace, tensor)
+    exported: Any = extra.exported
     if extra.trace is trace and tensor._buffer is not None:
         last = tensor._buffer.get()
         if last is not exported and last.tobytes() == exported.tobytes():

@@ -36,8 +36,9 @@ observers: list[Callable[[Graph], None]] = []
 after_planning: list[Callable[[], None]] = []
 
 
-# Machine code that runs a flush which is ready (see `codegen.hit_flush`): True if it did. Given any
-# argument, it runs nothing: the live slots, or False where it cannot tell.
+# Machine code that runs a flush which is ready (see `codegen.hit_flush`): True if it did. Given two
+# arguments it also runs what is heavy; given one it runs nothing: the live slots, or False where it
+# cannot tell.
 quick: Callable[..., bool | tuple[int, ...]] | None = None
 
 
@@ -163,7 +164,11 @@ def flush(waiting: bool = False) -> None:
     """Submit the current thread's trace and begin a new one. A function under trace runs later, as
     part of the graph around it, so there is nothing to run then. ``waiting`` tells that the caller
     will wait for a result at once."""
-    if quick is None or local.budget is not None or quick() is not True:
+    if (
+        quick is None
+        or local.budget is not None
+        or (quick(None, None) if waiting else quick()) is not True
+    ):
         _flush(waiting)
 
 
@@ -246,13 +251,13 @@ def _run(trace: Trace, live: tuple[int, ...], waiting: bool) -> None:
 
 
 def _make_ready(plan: Plan, live: tuple[int, ...], root: State) -> None:
-    """Make a small program ready for machine code, once it is native."""
+    """Make a program ready for machine code, once it is native."""
     loaded = plan.program.loaded
     plain = not plan.with_history and not plan.residuals and flags.backend != "reference"
     if plain and loaded is None:
         return  # asked again at the next flush
     plan.tried, plan.ready = shared.settings, None
-    if plain and loaded is not None and loaded.elements < flags.inline_limit:
+    if plain and loaded is not None:
         from ..runtime.ready import make_ready
 
         plan.ready = make_ready(loaded, plan.inputs, live, plan.outs, root, shared.settings)

@@ -14,12 +14,14 @@ import struct
 import sys
 from typing import Any
 
+import numpy as np
+
 from ..core import flags
 from ..core.device import Device
 from ..core.dtypes import DType
 from ..runtime import quick
 from ..runtime.buffer import Array, Buffer
-from ..runtime.memory import Memory
+from ..runtime.memory import Memory, allocate
 from ..runtime.program import ExecutionCount, executed
 from . import flush, forms, region
 from .exclusive import Shared, shared
@@ -143,12 +145,13 @@ def _maker() -> Any:
     """A function that makes the native twin of a form."""
     from ..codegen.hits import hit_module
     from ..codegen.objects import objects
-    from ..codegen.python_objects import FIELDS, FORM, TABLE
+    from ..codegen.python_objects import ARRAY, DENSE, FIELDS, FORM, TABLE
     from ..codegen.target import host
     from ..runtime import native_run
     from ..runtime.loader import load
     from ..runtime.ready import Ready
 
+    _check_arrays(ARRAY, DENSE)
     classes = {**_CLASSES, "Ready": Ready}
     names = [*FIELDS, *(f"Extra.{name}" for name in Extra.__slots__)]
     text = hit_module({name: _offset(classes, *name.split(".")) for name in names})
@@ -162,16 +165,17 @@ def _maker() -> Any:
         "DType": DType, "Device": Device, "ellipsis": type(Ellipsis), "False": False, "0": 0,
         "1": 1, "local": local, "name of trace": "trace", "Memory": Memory, "Buffer": Buffer,
         "executed": executed, "reshaped": _reshaped, "observers of flushes": flush.observers,
-        "observers of runs": native_run.observers,
+        "observers of runs": native_run.observers, "allocate": allocate,
+        "ndarray": np.ndarray,
     }  # fmt: skip
     table = (ctypes.c_void_p * len(TABLE))(*[id(known[name]) for name in TABLE])
     kind = _form_type(library.addresses["record_bind"], FORM)
     _kept.extend((library, known, table, kind))
-    allocate = ctypes.pythonapi.PyType_GenericAlloc
-    allocate.argtypes, allocate.restype = (ctypes.py_object, ctypes.c_ssize_t), ctypes.py_object
+    new = ctypes.pythonapi.PyType_GenericAlloc
+    new.argtypes, new.restype = (ctypes.py_object, ctypes.c_ssize_t), ctypes.py_object
 
     def make(form: forms.Form, entry: str = "record_call") -> Any:
-        made = allocate(kind, 0)
+        made = new(kind, 0)
         _kept.append((made, form.code, form.slow))
         for field, value in (
             ("vectorcall", library.addresses[entry]), ("table", ctypes.addressof(table)),
@@ -204,6 +208,15 @@ def _offset(classes: dict[str, type], owner: str, name: str) -> int:
         raise RuntimeError(f"the field {name} of {owner} is not where it was expected")
     delattr(probe, name)
     return offset
+
+
+def _check_arrays(fields: dict[str, int], dense: int) -> None:
+    """RuntimeError if NumPy's arrays are not laid out as machine code expects."""
+    for array, is_dense in ((np.ones((2, 3)), True), (np.ones((2, 3)).T, False)):
+        flags = ctypes.c_int.from_address(id(array) + fields["flags"]).value
+        address = ctypes.c_size_t.from_address(id(array) + fields["data"]).value
+        if address != array.ctypes.data or (flags & dense == dense) != is_dense:
+            raise RuntimeError("NumPy's arrays are not as expected")
 
 
 def _form_type(bind: int, fields: dict[str, int]) -> Any:
