@@ -121,6 +121,14 @@ def test_bits_do_not_depend_on_threads() -> None:
     assert all(r == results[0] for r in results)
 
 
+@pytest.mark.parametrize("dims", [(0,), (1,), (0, 1)])
+def test_a_long_sum_is_work_for_many_threads(dims: tuple[int, ...]) -> None:
+    x = variable(4096, 300)
+    program = agree([x], [ops.reduce_sum(x, dims=dims)], numbers(4096, 300), tolerance=1e-3)
+    most = max(program.program.records, key=lambda record: record.extent)
+    assert most.extent >= 4 * most.chunk
+
+
 def constant(value: float, like: Value) -> Value:
     return ops.full(shape=like.shape, value=value, dtype=like.dtype)  # type: ignore[no-any-return]
 

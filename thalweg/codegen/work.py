@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ..ir.loops import (
     Accumulate,
     Binary,
+    Const,
     Expr,
     Fma,
     For,
@@ -57,11 +58,11 @@ def work_of(body: Sequence[Stmt], vector: bool = False) -> Work:
     total = NONE
     for stmt in body:
         if isinstance(stmt, For):
-            count = constant_count(stmt)
+            count = _count(stmt)
             inner = work_of(stmt.body, vector or stmt.kind == "vector")
             if stmt.kind == "vector" and not vector:  # bound by arithmetic or by memory
                 inner = replace(inner, time=max(inner.time / _VECTOR, inner.bytes * _BYTE))
-            total += inner.times(_UNKNOWN_COUNT if count is None else count)
+            total += inner.times(count)
             continue
         if isinstance(stmt, If):
             total += work_of(stmt.then, vector) + work_of(stmt.otherwise, vector)
@@ -72,6 +73,21 @@ def work_of(body: Sequence[Stmt], vector: bool = False) -> Work:
             for each in walk_expr(expr):
                 total += _operation(each)
     return total
+
+
+def _count(loop: For) -> int:
+    """How often a loop runs; where it runs over a block of a range, that of a whole block."""
+    count = constant_count(loop)
+    if count is not None:
+        return count
+    ends = [loop.hi]
+    while ends:
+        match ends.pop():
+            case Binary("min", x, y):
+                ends += [x, y]
+            case Binary("add", x, Const(size)) if x == loop.lo:
+                return -(-int(size) // loop.step)
+    return _UNKNOWN_COUNT
 
 
 def _operation(expr: Expr) -> Work:

@@ -7,6 +7,7 @@ from ..ir.graph import Graph
 from ..ir.loops import Kernel
 from ..ir.node import Node, make_input
 from ..ops.contract import PRIMITIVES, Host, LoopKernel
+from ..passes.fuse_groups import MOST_SERIAL
 from ..passes.fuse_space import has_elements, is_anchor, is_complex, is_reduction
 from .anchors import anchor_call
 from .nest import loop_kernel
@@ -44,7 +45,9 @@ def alone(node: Node) -> tuple[Graph, tuple[int, ...], tuple[int, ...]]:
     copy = Node(node.op, tuple(fresh), node.attrs, node.types, node.location)
     body = Graph(fresh, copy.outputs)
     if is_reduction(node):
-        return body, node.inputs[0].shape, tuple(node.attrs["dims"])
+        (operand,) = node.inputs
+        whole = node.types[0].numel == 1 and operand.type.numel > MOST_SERIAL
+        return body, operand.shape, () if whole else tuple(node.attrs["dims"])
     return body, node.types[0].shape, ()
 
 
