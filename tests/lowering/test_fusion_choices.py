@@ -83,6 +83,23 @@ def test_an_update_follows_its_gradient():
     assert len(made.nodes) == 1
 
 
+@pytest.mark.parametrize("terms", [64, 512])
+def test_a_short_product_is_not_held_up_by_an_epilogue_of_many_buffers(terms):
+    """Adam's update: three buffers are read and written besides the gradient."""
+    x, g, p, m0, v0 = given((terms, 24), (terms, 40), (24, 40), (24, 40), (24, 40))
+    dw = ops.dot(x, g, spec="km,kn->mn")
+    m = m0 * 0.9 + dw * 0.1
+    v = v0 * 0.99 + dw * dw * 0.01
+    graph = optimise(Graph([x, g, p, m0, v0], [p - m / (ops.sqrt(v) + 1e-8), m, v]))
+    refusals = []
+    made = fuse(graph, refusals)
+    assert len(made.nodes) == (2 if terms < 256 else 1)
+    assert any("buffers that its epilogue reads" in why for _, why in refusals) == (terms < 256)
+    arrays = [np.random.default_rng(5).random(size=t.shape, dtype=np.float32)
+              for t in graph.input_types]  # fmt: skip
+    agree(run_natively(made, arrays), run_graph(graph, arrays), 1e-4)
+
+
 @pytest.mark.parametrize("name", ["gelu", "silu", "mish"])
 def test_the_slope_of_an_activation_is_kept_instead_of_what_it_depends_on(name):
     """Between the two products only the activation and its slope pass through memory."""

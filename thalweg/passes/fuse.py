@@ -62,7 +62,7 @@ from .fuse_groups import (
 )
 from .fuse_lift import lift
 from .fuse_reads import Access, Form, Reads, reordering
-from .fuse_space import has_elements, is_reduction
+from .fuse_space import has_elements, is_anchor, is_reduction
 
 Refusals = list[tuple[Node, str]]
 
@@ -71,8 +71,13 @@ def fuse(graph: Graph, refusals: Refusals | None = None) -> Graph:
     """The graph with groups as `fused` nodes. ``refusals``, if given, collects nodes that read a
     value of another kernel although it has their elements, and why they did not join it."""
     reasons: Refusals = [] if refusals is None else refusals
+    before = len(reasons)
     fusion = _Fusion(graph, reasons)
     fusion.run()
+    if bare := fusion.burdened():
+        del reasons[before:]
+        fusion = _Fusion(graph, reasons, bare)
+        fusion.run()
     fused = build(graph, fusion.reads, fusion.groups)
     if "fuse" in flags.log.split(","):
         print(explain(graph, fused, reasons), file=sys.stderr)
@@ -98,11 +103,20 @@ def traffic(graph: Graph) -> int:
 
 
 class _Fusion:
-    def __init__(self, graph: Graph, refusals: Refusals) -> None:
+    def __init__(
+        self, graph: Graph, refusals: Refusals, bare: frozenset[Node] = frozenset()
+    ) -> None:
+        """``bare`` templates get no epilogue."""
+        self.bare = bare
         self.graph = graph
         self.reads = Reads(graph)
         self.groups = Groups()
         self.refusals = refusals
+
+    def burdened(self) -> frozenset[Node]:
+        """Templates that are better without the epilogue they got."""
+        groups = (g for g in self.groups.all.values() if g.burdened)
+        return frozenset(n for g in groups for n in g.nodes if is_anchor(n))
 
     def run(self) -> None:
         for number, node in enumerate(self.graph.nodes):
@@ -130,6 +144,7 @@ class _Fusion:
         if kind == LOOPS and is_reduction(node):
             domain, inner, level = self._reduction(node)
         group = Group(number, kind, domain, inner, [node], late=level == LATE)
+        group.bare = node in self.bare
         group.level = dict.fromkeys(node.outputs, level)
         if kind == ANCHOR:
             group.level.update(dict.fromkeys(node.outputs[1:], SIDE))

@@ -25,12 +25,13 @@ from ..ir.node import Node, Value
 from ..ir.types import Shape
 from ..ops.movement import contiguous_strides
 from .fuse_reads import Access, on_domain, same_strides
-from .fuse_space import covered
+from .fuse_space import covered, is_anchor
 
 FULL, ROW_LEVEL, LATE, MOVED, PLACED, SIDE = "full", "row", "late", "moved", "placed", "side"
 LOOPS, ANCHOR, OPAQUE = "loops", "anchor", "opaque"
 MOST_NODES = 160
 MOST_BUFFERS = 40
+FEW_TERMS, MANY_STREAMS = 256, 3  # see `Group.burdened`
 MOST_SERIAL = 1 << 16  # elements of a domain of one row that depends on itself
 
 
@@ -48,6 +49,7 @@ class Group:
     late: bool = False  # whether it has late values
     reads: dict[Value, list[tuple[Value, Access]]] = field(default_factory=dict)
     placed: Value | None = None  # of a lone copy: the value, if it only reorders its operand
+    bare: bool = False  # a template that has no epilogue
 
     def without(self, node: Node) -> None:
         """Drop a member that no other member reads."""
@@ -64,6 +66,28 @@ class Group:
     @property
     def size(self) -> int:
         return math.prod(self.domain)
+
+    @property
+    def burdened(self) -> bool:
+        """Whether this is a template that sums few terms for an element, with an epilogue that
+        reads many buffers. Templates finish their results tile by tile, so all those buffers are
+        walked in many places at once, which takes longer than in a loop of their own; where there
+        is little else to do, it shows (Adam's update behind a product of 64 terms: 1.1 ns an
+        element, alone 0.5)."""
+        if self.kind != ANCHOR:
+            return False
+        (anchor,) = (n for n in self.nodes if is_anchor(n))
+        streams = {
+            base
+            for base, uses in self.reads.items()
+            if base not in self.level
+            and base.type.numel == self.size
+            and any(v.node is not anchor for v, _ in uses)
+        }
+        first, second = (v.type.numel for v in anchor.inputs[:2])
+        # Of a product of m x k and k x n elements, k; of convolutions roughly the same.
+        terms = math.isqrt(first * second // max(self.size, 1))
+        return len(streams) >= MANY_STREAMS and terms < FEW_TERMS
 
     @property
     def rows(self) -> int:
@@ -120,6 +144,8 @@ def _around_anchor(first: Group, second: Group) -> Union:
     if first.kind == second.kind:
         raise Refusal("a kernel has one template")
     anchor, other = (first, second) if first.kind == ANCHOR else (second, first)
+    if anchor.bare:
+        raise Refusal("so short a sum would wait for the buffers that its epilogue reads")
     if other.size != anchor.size:
         raise Refusal("an epilogue has the elements of the template's result")
     if not other.flat:

@@ -119,7 +119,7 @@ class _Lift:
         trial = Group(
             self.early.number, self.early.kind, self.early.domain, self.early.inner,
             list(self.early.nodes), dict(self.early.level), self.early.late,
-            {base: list(uses) for base, uses in self.early.reads.items()},
+            {base: list(uses) for base, uses in self.early.reads.items()}, bare=self.early.bare,
         )  # fmt: skip
         try:
             for part in parts:
