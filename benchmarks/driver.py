@@ -11,7 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,16 @@ class WorkerFailed(RuntimeError):
 
 
 class Worker:
-    """A process that does one work with one peer."""
+    """A process that does one work with one peer, with further ``variables`` in its environment."""
 
-    def __init__(self, peer: Peer, work: str, threads: int) -> None:
+    def __init__(
+        self, peer: Peer, work: str, threads: int, variables: Mapping[str, str] | None = None
+    ) -> None:
         command = [sys.executable, "-m", "benchmarks.worker", peer.name, work, str(threads)]
         cores = sorted(os.sched_getaffinity(0))[:threads]
+        around = {**environment(threads), **(variables or {})}
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(threads), text=True, stdin=subprocess.PIPE,
+            command, cwd=ROOT, env=around, text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )  # fmt: skip

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks import report
 from benchmarks.driver import Result
+from benchmarks.peers import by_name
+from benchmarks.start import start
 from benchmarks.works import KERNELS, ROWS, names
 from benchmarks.works.torch_style import build
 
@@ -53,6 +55,12 @@ def test_the_report_names_ratios_failures_and_memory():
 def test_a_failure_of_our_own_is_reported():
     line = report.line(Result("mlp", 1, failed={"thalweg": "ValueError: x"}))
     assert "thalweg failed: ValueError: x" in line
+
+
+def test_a_second_process_starts_from_what_the_first_left(tmp_path):
+    for found in (start(by_name("thalweg"), "mlp", 1, str(tmp_path)) for _ in range(2)):
+        assert 0 < found.extra < found.whole
+    assert any(tmp_path.iterdir())
 
 
 def test_works_are_listed_once():
