@@ -33,16 +33,12 @@ KNOWN: dict[str, tuple[str, str]] = {
     "special.bessel_j1": ("PyTorch", "PyTorch's differs by 1e-7 from the function above 5"),
     "addbmm": ("doesn't match the broadcast shape", _SHAPE),
     "float_power": ("the operation's result requires dtype", _DTYPE),
-    "arange": ("can't be cast to the desired output type", "one rule for all functions"),
     "nextafter": ("requires_grad False", "a step of rounding has no useful derivative"),
     "nn.functional.local_response_norm": (
         "not implemented for thalweg.int64", "a normalisation of integers has no use"
     ),
     "cholesky_solve": ("gradient: of tensor 1: 0.0", _TRIANGLE),
     "cholesky_inverse": ("gradient: of tensor 0: 0.0", _TRIANGLE),
-    "nn.functional.batch_norm": (
-        "expected an input of at least 2 dimensions", "an input without channels is a mistake"
-    ),
     "fft.ihfft2": ("out=: shape", _FORGOTTEN),
     "fft.ihfftn": ("out=: shape", _FORGOTTEN),
     "linalg.householder_product": ("requires_grad False", "nothing of an empty matrix is learned"),

@@ -223,7 +223,8 @@ def _div_calls() -> Iterator[Call]:
 
 
 @function(
-    "div", method=True, inplace=True, operators=("__truediv__", "__rtruediv__", "__itruediv__"),
+    "div", method=True, inplace=True,
+    operators=("__truediv__", "__rtruediv__", "__rdiv__", "__itruediv__"),
     aliases=("divide", "true_divide"), calls=_div_calls,
 )  # fmt: skip
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Value:

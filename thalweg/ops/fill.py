@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..core.dtypes import DType, bool_, default_dtype, float32, float64, int32, int64
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, ShapeError, ValueRangeError
 from ..core.promotion import scalar_dtype
 from ..ir.node import Value
 from .arithmetic import Scalar, broadcast_to, cast, constant
@@ -219,12 +219,18 @@ def arange(
         raise ShapeError(f"unsupported range: {start} -> {end}")
     exact = all(isinstance(n, (int, np.integer)) for n in (start, end, step))
     target = dtype or (int64 if exact else default_dtype())
+    count = None
     if target.category == "int" and not exact:
+        if target is not int64:  # PyTorch counts before it rounds, except for int64
+            count = math.ceil((end - start) / step)
         start, end, step = int(start), int(end), int(step)
         exact = True
+    if step == 0 and count is None:
+        raise ValueRangeError(f"step must be nonzero, got one that is 0 as {target}")
     if exact:
         first, stop, stride = int(start), int(end), int(step)
-        count = max(0, -((first - stop) // stride))
+        if count is None:
+            count = max(0, -((first - stop) // stride))
         if stride == 1:
             return _ramp((count,), target, first)
         ramp = _ramp((count,), int64) * stride

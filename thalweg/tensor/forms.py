@@ -18,7 +18,7 @@ from .alias import bind, fit_inplace
 from .arguments import starred
 from .exclusive import shared
 from .host import PASSIVE, run_host, with_options
-from .inplace import check_out, store_out
+from .inplace import check_out, made_for, store_out
 from .parameter import Parameter
 from .record import (
     PROMOTABLE,
@@ -72,6 +72,7 @@ def general(function: Function) -> Callable[..., Any]:
     parameters = function.parameters
     promotable = function.name in PROMOTABLE or bool(function.operators)
     star = starred(parameters)
+    typed = "dtype" in parameters
 
     def whole(*args: Any, **kwargs: Any) -> Any:
         if shared.active and shared.must_lock():
@@ -83,6 +84,8 @@ def general(function: Function) -> Callable[..., Any]:
                 out = kwargs.pop("out")
                 if out is not None:
                     check_out(out, args)
+                    if typed and not any(isinstance(v, Tensor) for v in (*args, *kwargs.values())):
+                        made_for(out, kwargs)
                     value = whole(*args, **kwargs)
                     if isinstance(out, Tensor) and any(out is a for a in args):
                         fit_inplace(out._meta.value, value._meta.value, function.name)

@@ -76,7 +76,7 @@ def batch_norm(
     in training, RuntimeError for missing or misshapen statistics. Ioffe and Szegedy,
     arXiv 1502.03167.
     """
-    if not training and input.ndim == 1 and not input.numel():
+    if input.ndim == 1 and not input.numel():
         return input.clone()  # no channels, and PyTorch asks for no dimension of them
     if not training:
         for name, value in (("running_mean", running_mean), ("running_var", running_var)):

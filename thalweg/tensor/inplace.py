@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.errors import ArgumentError, located
+from ..core.errors import ArgumentError, DTypeError, located
 from ..core.promotion import can_cast
 from ..ir.node import Value
 from ..ops.function import Function
@@ -95,6 +95,18 @@ def check_out(out: Any, args: Sequence[Any]) -> None:
             check_overlap(out, args)
     except Exception as error:
         raise located(error) from None
+
+
+def made_for(out: Any, kwargs: dict[str, Any]) -> None:
+    """Let a function that makes a tensor of nothing compute in the dtype of ``out``. RuntimeError
+    if another is asked for."""
+    if isinstance(out, Tensor):
+        given = kwargs.get("dtype")
+        if given is not None and given is not out.dtype:
+            raise located(
+                DTypeError(f"dtype {given} does not match dtype of out parameter ({out.dtype})")
+            )
+        kwargs["dtype"] = out.dtype
 
 
 def store_out(name: str, value: Any, out: Any) -> Any:
