@@ -23,6 +23,11 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2", help="comma-separated numbers of threads")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="write every sample to this file")
+    parser.add_argument(
+        "--read", type=Path, nargs="*", default=[], metavar="JSON",
+        help="files of earlier runs whose results go before those of this run",
+    )  # fmt: skip
+    parser.add_argument("--none", action="store_true", help="run nothing: only what is read")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--list", action="store_true", help="list the works and leave")
     options = parser.parse_args()
@@ -39,8 +44,10 @@ def main() -> None:
         wanted = {"thalweg", *options.peers.split(",")}
         peers = [p for p in peers if p.name in {by_name(n).name for n in wanted}]
     results: list[Result] = []
+    for path in options.read:
+        results += report.from_json(path.read_text(encoding="utf-8"))
     for threads in map(int, options.threads.split(",")):
-        for work in chosen:
+        for work in () if options.none else chosen:
             results.append(compare(work, peers, threads, options.rounds))
             print(report.line(results[-1]), flush=True)
             for name, why in results[-1].failed.items():

@@ -44,6 +44,11 @@ def as_json(results: Sequence[Result]) -> str:
     return json.dumps({"machine": machine(), "results": rows}, indent=1)
 
 
+def from_json(text: str) -> list[Result]:
+    """What `as_json` wrote."""
+    return [Result(**row) for row in json.loads(text)["results"]]
+
+
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
     model = platform.processor() or platform.machine()
@@ -58,7 +63,9 @@ def machine() -> dict[str, str]:
 
 
 def as_markdown(results: Sequence[Result]) -> str:
-    """The page: one table per group of works and number of threads."""
+    """The page: one table per group of works and number of threads. Of a work that was measured
+    more than once, the last results count."""
+    results = list({(r.work, r.threads): r for r in results}.values())
     parts = [
         "# Benchmarks\n",
         "Written by `python -m benchmarks --write`. Each figure is the median over alternating "

@@ -49,7 +49,11 @@ def test_the_report_names_ratios_failures_and_memory():
         and "1.50" in page
         and "Geometric mean against the best peer: 2.00" in page
     )
-    assert '"work": "mlp"' in report.as_json([result])
+    assert report.from_json(report.as_json([result])) == [result]
+    other = Result("mlp", 1, {"thalweg": [1.0], "torch": [9.0]})
+    assert "9.00" in report.as_markdown([result, other]) and "2.00" not in report.as_markdown(
+        [result, other]
+    )
 
 
 def test_a_failure_of_our_own_is_reported():
