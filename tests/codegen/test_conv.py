@@ -159,6 +159,9 @@ def test_random_cases(kind: str, given_case: Case, seed: int) -> None:
 
 NAMED = {
     "deep": case((2, 70, 7, 7), (20, 70, 3, 3), padding=1),
+    "one position left": case((1, 40, 7, 7), (14, 40, 3, 3), padding=1),
+    "four positions left": case((1, 50, 14, 14), (13, 50, 1, 1)),
+    "lines of three": case((3, 6, 3, 3), (8, 6, 3, 3), padding=1),
     "stem": case((1, 3, 40, 40), (7, 3, 7, 7), stride=2, padding=3),
     "eleven": case((1, 3, 47, 47), (8, 3, 11, 11), stride=4, padding=2),
     "pointwise": case((2, 33, 5, 9), (35, 33, 1, 1)),

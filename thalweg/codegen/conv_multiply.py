@@ -25,7 +25,7 @@ from .conv_pack import (
 from .conv_problem import Layout, Problem, copy_layout, direct_layout
 from .conv_result import Finish, Writer
 from .conv_spread import SPREAD, argument, write_spread
-from .conv_tile import TILE, Tile, tile_for, write_tile
+from .conv_tile import THIN, TILE, Tile, few_columns, tile_for, write_thin, write_tile
 from .target import Target
 
 MULTIPLY, PRODUCT = "multiply", "product"
@@ -98,6 +98,7 @@ class Multiply:
         self.passes = plan_passes(problem, self.layout, self.tile, DEPTH)
         self.inline = len(self.passes) == 1 and self.passes[0].taps <= INLINE_TAPS
         self.cut = cut_tasks(problem, self.passes, self.tile)
+        self.few = few_columns(problem.batch * problem.positions, self.tile)
         first = len(call.params)
         self.weights_at, self.source_at = first, first + 1 if self.copied else x.buffer
 
@@ -117,6 +118,8 @@ class Multiply:
             launches.append(Launch(SPREAD, problem.batch * channels, 1))
         write_columns(module, problem, self.layout, self.passes, tile, self.inline)
         write_tile(module, tile)
+        if self.few:
+            write_thin(module, tile, self.few)
         for number in range(len(self.passes)):
             self._write_product(module, number)
         self._write_multiply(module)
@@ -145,12 +148,16 @@ class Multiply:
         width = round_up(problem.rows * len(work.parts), tile.rows)
         with module.function(f"{PRODUCT}_{number}", params, internal=True) as f:
             panels, scratch, rows = (f.param(n) for n in ("panels", "scratch", "rows"))
+            used = whole = f.param("count")
+            if self.few:
+                left_over = f.sub(problem.batch * problem.positions, f.param("first"))
+                whole = as_value(f.min(used, f.div(left_over, tile.columns)))
 
             def block(c0: Int, t0: Int, channels: Int, taps: Int) -> None:
                 depth = f.mul(channels, taps)
                 behind = f.add(f.mul(c0, work.taps), t0)
                 size = f.mul(depth, tile.columns)
-                with f.loop(0, f.param("count")) as j:
+                with f.loop(0, used) as j:
                     f.call(
                         "void", COLUMNS, f.param("source"),
                         f.gep(tile.type, panels, f.mul(j, size)),
@@ -162,14 +169,16 @@ class Multiply:
                 again = f.test("sgt", behind, 0)
                 with f.loop(0, rows, ROWS // tile.rows * tile.rows) as block_row:
                     end = f.min(f.add(block_row, ROWS // tile.rows * tile.rows), rows)
-                    with f.loop(0, f.param("count")) as j, f.loop(block_row, end, tile.rows) as i:
-                        place = f.add(f.mul(i, cut.columns), f.mul(j, tile.columns))
-                        f.call(
-                            "void", TILE, f.gep(tile.type, left, f.mul(i, depth)),
-                            f.gep(tile.type, panels, f.mul(j, size)),
-                            f.gep(tile.type, scratch, place),
-                            Val("i64", str(cut.columns)), as_value(depth), again,
-                        )  # fmt: skip
+                    ranges: list[tuple[str, Int, Int]] = [(TILE, 0, whole), (THIN, whole, used)]
+                    for name, begin, stop in ranges if self.few else ranges[:1]:
+                        with f.loop(begin, stop) as j, f.loop(block_row, end, tile.rows) as i:
+                            place = f.add(f.mul(i, cut.columns), f.mul(j, tile.columns))
+                            f.call(
+                                "void", name, f.gep(tile.type, left, f.mul(i, depth)),
+                                f.gep(tile.type, panels, f.mul(j, size)),
+                                f.gep(tile.type, scratch, place),
+                                Val("i64", str(cut.columns)), as_value(depth), again,
+                            )  # fmt: skip
 
             block_loop(f, work, problem.channels, block)
 

@@ -20,6 +20,7 @@ from .types import as_computed, memory_type
 WEIGHTS, COLUMNS = "weights", "columns"
 INLINE_TAPS = 12  # so many taps are written out in the loop over channels
 MISSING = -1
+SHORT_RUNS = 6  # of a register each, copied faster than their elements one by one
 MOST_ROWS = 1024  # of all parts together
 
 
@@ -230,7 +231,8 @@ def write_columns(
 
 class _Columns:
     """Positions of a panel form runs of neighbours. Up to three runs are copied a register at a
-    time, each over the excess of the one before; more (small images) element by element."""
+    time, each over the excess of the one before, up to six if a register holds a run; more (tiny
+    images) element by element."""
 
     def __init__(
         self, f: Function, problem: Problem, layout: Layout, tile: Tile,
@@ -262,8 +264,18 @@ class _Columns:
             at = f.add(length, (number - 1) * row)
             return f.gep(self.tile.type, base, self.position(f.add(line, number), 0)), at
 
-        most = min(3, (width - 2) // row + 2)
-        always = (width - 2) // row + 2 <= most
+        needed = (width - 2) // row + 2
+        if row <= self.tile.lanes and needed <= SHORT_RUNS and self.layout.slack:
+            lines = self.total // row - 1
+            starts = [run(0)]
+            for n in range(1, needed):  # runs behind the last position repeat the last
+                there = self.position(f.min(f.add(line, n), lines), 0)
+                at = f.add(length, (n - 1) * row)
+                starts.append((f.gep(self.tile.type, base, there), at))
+            self.copy(starts, 1)
+            return
+        most = min(3, needed)
+        always = needed <= most
 
         def several(count: int) -> None:
             """Copies ``count`` runs or more, gathers what is more than ``most``."""
@@ -313,7 +325,8 @@ class _Columns:
                 entry = f.gep("i64", f.param("table"), f.add(tap, f.param("t0")))
                 body(f.add(behind, tap), f.add(at, f.load("i64", entry)))
 
-    def copy(self, runs: list[tuple[Val, Int]]) -> None:
+    def copy(self, runs: list[tuple[Val, Int]], registers: int | None = None) -> None:
+        """``registers`` of each run, by default as many as a panel has."""
         f, tile = self.f, self.tile
         places = [f.gep(tile.type, f.param("panel"), at) for _, at in runs]
 
@@ -323,7 +336,7 @@ class _Columns:
                 start, into = f.gep(tile.type, source, offset), f.gep(tile.type, place, row)
                 parts = [
                     f.load(tile.vector, f.gep(tile.type, start, j * tile.lanes))
-                    for j in range(tile.vectors)
+                    for j in range(registers or tile.vectors)
                 ]
                 for j, value in enumerate(parts):
                     f.store(value, f.gep(tile.type, into, j * tile.lanes))

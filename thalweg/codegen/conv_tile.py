@@ -10,8 +10,9 @@ from .builder import Function, Int, Module, Val, lanes_of, literal, size_of, vec
 from .target import Target
 from .types import register_type
 
-TILE = "tile"
+TILE, THIN = "tile", "thin"
 UNROLL = 4
+FEW_COLUMNS = 4  # so many are multiplied faster by vectors of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,71 @@ def write_tile(module: Module, tile: Tile) -> None:
         def put() -> None:
             for value, place in zip(out, places):
                 f.store(value, place, align)
+
+        f.either(f.param("accumulate"), add, put)
+
+
+def few_columns(positions: int, tile: Tile) -> int:
+    """The positions of the last panel if `write_thin` computes them faster, else zero."""
+    rest = positions % tile.columns
+    return rest if rest <= FEW_COLUMNS and rest * _row_vectors(tile) < tile.rows else 0
+
+
+def _row_vectors(tile: Tile) -> int:
+    return -(-tile.rows // tile.lanes)
+
+
+def write_thin(module: Module, tile: Tile, columns: int) -> None:
+    """``thin`` is `TILE` for the first ``columns`` of b and c. Rows fill the registers, and
+    neighbouring terms are added up apart, so that their sums do not wait for each other."""
+    params = [
+        ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"), ("ptr noalias", "c"),
+        ("i64", "ldc"), ("i64", "count"), ("i1", "accumulate"),
+    ]  # fmt: skip
+    vectors = _row_vectors(tile)
+    apart = max(min(UNROLL, 2 * tile.rows // (columns * vectors)), 1)
+    op = "add" if tile.type.startswith("i") else "fadd"
+    with module.function(THIN, params, internal=True) as f:
+        a, b, c, count = (f.param(n) for n in ("a", "b", "c", "count"))
+
+        def step(k: Int, sums: list[Val]) -> list[Val]:
+            row = f.gep(tile.type, a, f.mul(k, tile.rows))
+            column = f.gep(tile.type, b, f.mul(k, tile.columns))
+            left = [
+                f.load(tile.vector, f.gep(tile.type, row, v * tile.lanes)) for v in range(vectors)
+            ]
+            result = []
+            for j in range(columns):
+                right = f.splat(f.load(tile.type, f.gep(tile.type, column, j)), tile.lanes)
+                for v in range(vectors):
+                    result.append(multiply_add(f, left[v], right, sums[j * vectors + v]))
+            return result
+
+        size = columns * vectors
+        whole = f.mul(f.div(count, apart), apart)
+        with f.carry(0, whole, [tile.zero()] * (apart * size), apart) as (k, sums, out):
+            for u in range(apart):
+                out[u * size : (u + 1) * size] = step(f.add(k, u), sums[u * size : (u + 1) * size])
+        totals = out[:size]
+        for u in range(1, apart):
+            totals = [f.binary(op, x, y) for x, y in zip(totals, out[u * size : (u + 1) * size])]
+        with f.carry(whole, count, totals, 1) as (k, sums, out):
+            out[:] = step(k, sums)
+        places, values = [], []
+        for i in range(tile.rows):
+            line = f.gep(tile.type, c, f.mul(f.param("ldc"), i))
+            for j in range(columns):
+                places.append(f.gep(tile.type, line, j))
+                vector, lane = divmod(i, tile.lanes)
+                values.append(f.extract(out[j * vectors + vector], lane))
+
+        def add() -> None:
+            for value, place in zip(values, places):
+                f.store(f.binary(op, value, f.load(tile.type, place)), place)
+
+        def put() -> None:
+            for value, place in zip(values, places):
+                f.store(value, place)
 
         f.either(f.param("accumulate"), add, put)
 
