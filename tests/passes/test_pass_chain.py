@@ -186,7 +186,8 @@ def test_seeded_graphs_exercise_the_rules():
         assert len(small.nodes) <= len(graph.nodes)
         assert print_graph(simplify(small)) == print_graph(small), "not a fixed point"
         same_bits(run_graph(small, arrays), run_graph(graph, arrays))
-    assert set(applied) == {rule.name for rule in RULES}, applied
+    # Their shapes have elements: that rule has cases of its own.
+    assert set(applied) == {rule.name for rule in RULES} - {"no elements"}, applied
 
 
 @PROFILE

@@ -308,7 +308,7 @@ def diff(
         return input
     parts = [part for part in (prepend, input, append) if part is not None]
     x = public.cat(parts, dim) if len(parts) > 1 else input
-    for _ in range(n):
+    for _ in range(min(n, x.shape[dim])):  # what is empty stays so
         count = max(x.shape[dim] - 1, 0)
         low = public.narrow(x, dim, 0, count)
         high = public.narrow(x, dim, x.shape[dim] - count, count)

@@ -6,11 +6,13 @@ import math
 import warnings
 
 from ..core.dtypes import DType, default_dtype, float32
-from ..core.errors import DTypeError, user_location
+from ..core.errors import DTypeError, OutOfMemoryError, user_location
 from ..ir.node import Value
 from .arithmetic import cast
 from .link import ops
 from .reduce import Dims, spread
+
+_MOST_BYTES = 1 << 40
 
 
 def warn(message: str) -> None:
@@ -39,6 +41,15 @@ def whole_as_floating(*values: Value) -> list[Value]:
     """Integer tensors in the default dtype, others unchanged: for what PyTorch computes with
     operators that promote."""
     return [cast(v, default_dtype()) if v.dtype.category == "int" else v for v in values]
+
+
+def expect_room(op: str, shape: tuple[int, ...], dtype: DType) -> None:
+    """OutOfMemoryError for sizes that no machine has, before anything is made of them."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes > _MOST_BYTES:
+        raise OutOfMemoryError(
+            f"{op}: not enough memory: a result of shape {list(shape)} takes {nbytes} bytes"
+        )
 
 
 def extent(shape: tuple[int, ...], dims: Dims) -> int:

@@ -20,6 +20,7 @@ from .conv_functions import batched_input, unbatch
 from .function import Call, composite
 from .link import ops
 from .named import public
+from .nn_shared import expect_room
 from .pool import avg_pool, max_pool, window_of, window_sum
 
 Ints = tuple[int, ...]
@@ -230,6 +231,7 @@ def _make_adaptive_avg(dims: int) -> None:
             else:
                 total = window_sum(x, kernel, kernel, ((0, 0),) * dims)
             return unbatch(total / math.prod(kernel), single)
+        expect_room(op, (*x.shape[:2], *sizes), x.dtype)
         taken, grid, counts = _gathered(x, sizes)
         weights = tuple(
             1.0 / n if i < n else 0.0 for row, n in zip(grid, counts) for i in range(len(row))
@@ -253,6 +255,7 @@ def _make_adaptive_max(dims: int) -> None:
         if all(m and n % m == 0 for n, m in zip(x.shape[2:], sizes)):
             kernel = tuple(n // m for n, m in zip(x.shape[2:], sizes))
             return max_pool(op, dims, input, kernel, kernel, 0, 1, False, return_indices)
+        expect_room(op, (*x.shape[:2], *sizes), x.dtype)
         taken, grid, _ = _gathered(x, sizes)
         place = ops.argmax(taken, dim=2)
         table = ops.table(values=tuple(i for row in grid for i in row), dtype=int64)

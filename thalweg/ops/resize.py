@@ -22,6 +22,7 @@ from .conv_functions import batched_input, per_dim, unbatch
 from .function import Call, composite
 from .link import ops
 from .named import public
+from .nn_shared import expect_room
 
 Ints = tuple[int, ...]
 Tap = tuple[tuple[int, ...], tuple[float, ...]]  # a position and a weight for each output element
@@ -175,6 +176,7 @@ def interpolate(
     if antialias:
         raise NotImplementedError("interpolate: antialias=True has no implementation here")
     out, scales = _sizes(input, size, scale_factor, bool(recompute_scale_factor))
+    expect_room("interpolate", (*input.shape[:2], *out), input.dtype)
     if mode == "area":
         pool = getattr(public, f"nn.functional.adaptive_avg_pool{input.ndim - 2}d")
         return pool(input, out)  # type: ignore[no-any-return]

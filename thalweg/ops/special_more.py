@@ -20,6 +20,7 @@ from .families import Binary, Unary, floats, in_float32, signature
 from .function import Call, function
 from .link import ops
 from .named import public
+from .nn_shared import expect_room
 from .pointwise import expect_tensor, internal_composite, zeros_like
 from .pointwise_calls import Calls, binary_calls, unary_calls
 from .special import SpecialFunction
@@ -268,7 +269,11 @@ def _multigamma_calls() -> Iterator[Call]:
     x = np.random.default_rng(5).uniform(2.5, 6, (2, 3))
     for p in (1, 2, 4):
         yield Call((x, p))
+    yield Call((x + 10, 20))
     yield Call((x, 0), error=(RuntimeError, "p has to be greater than or equal to 1"))
+
+
+_UNROLLED = 16  # terms that are written out
 
 
 @function(
@@ -282,6 +287,10 @@ def multigammaln(input: Value, p: int) -> Value:
         raise ShapeError(f"mvlgamma: p has to be greater than or equal to 1, got p={p}")
     x = coerce_float(expect_tensor("mvlgamma", input))
     total: Value = constant(p * (p - 1) / 4 * math.log(math.pi), x.dtype, x.shape)
+    if p > _UNROLLED:
+        expect_room("mvlgamma", (*x.shape, p), x.dtype)  # as PyTorch, which makes it
+        halves = ops.iota(shape=(p,), dim=0, dtype=x.dtype, start=0) * 0.5
+        return total + public.sum(ops.lgamma(public.unsqueeze(x, -1) - halves), -1)  # type: ignore[no-any-return]
     for j in range(p):
         total = total + ops.lgamma(x - j / 2)
     return total

@@ -284,6 +284,18 @@ def _moves_constant(node: Node) -> bool:
     )
 
 
+def _computes_nothing(node: Node) -> bool:
+    """Without elements, and of an op that only computes: no kernel has to bother with it."""
+    if len(node.types) != 1 or node.types[0].numel or not node.inputs:
+        return False
+    known = node.op
+    return (
+        isinstance(known, Primitive)
+        and known.differentiable is True
+        and (known.pointwise or known.view or bool(getattr(known, "reduces", "")))
+    )
+
+
 def _full(like: Value, number: Any) -> Value | None:
     """A tensor of the type of ``like`` full of a NumPy scalar of its dtype."""
     plain: dict[str, Any] = {"bool": bool, "int": int, "float": float, "complex": complex}
@@ -292,6 +304,11 @@ def _full(like: Value, number: Any) -> Value | None:
 
 
 _CONSTANTS = (
+    Rule(
+        "no elements",
+        op(None, where=_computes_nothing, bind="value"),
+        lambda m: _full(m["value"], m["value"].dtype.np.type(0)),
+    ),
     Rule("fold", op(None, where=_foldable, bind="value"), _fold),
     Rule(
         "view of a constant",

@@ -21,6 +21,9 @@ from .trace import LeafKey
 
 def infer_array(data: Any, dtype: DType | None) -> Array:
     """Nested data as a fresh array: PyTorch's dtype inference (Python floats take the default)."""
+    if dtype is not None and not isinstance(dtype, DType):
+        kind = type(dtype).__name__
+        raise ArgumentError(f"tensor(): argument 'dtype' must be torch.dtype, not {kind}")
     if isinstance(data, Tensor):
         array = data._array()
         return array.astype((dtype or data.dtype).np)

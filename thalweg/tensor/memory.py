@@ -18,7 +18,7 @@ from .attach import RECORDED
 from .creation import legacy_constructor
 from .forms import general
 from .methods import replace
-from .tensor import Tensor
+from .tensor import Tensor, need_tensor
 
 _strided = general(FUNCTIONS["as_strided"])
 
@@ -28,6 +28,7 @@ def as_strided(
 ) -> Any:
     """Elements of the memory that ``input`` shows, at ``storage_offset`` (default: that of
     ``input``) + positions times strides; a copy. RuntimeError for positions outside the memory."""
+    need_tensor("as_strided", input=input)
     extra = input._extra
     whole = input if extra is None or extra.base is None else extra.base
     start = input._meta.offset if storage_offset is None else storage_offset
@@ -83,6 +84,7 @@ def is_same_size(self: Tensor, other: Tensor) -> bool:
 
 def resize_as_(self: Any, the_template: Tensor, memory_format: Any = None) -> Any:
     """`resize_` to the shape of another tensor."""
+    need_tensor("resize_as_", the_template=the_template)
     return self.resize_(the_template.shape)
 
 

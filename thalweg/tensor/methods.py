@@ -22,7 +22,7 @@ from .alias import bind, loosen, realise, repoint, shown_array
 from .exclusive import exclusive
 from .forms import general
 from .size import Size
-from .tensor import Tensor
+from .tensor import Tensor, need_tensor
 from .trace import LeafKey, local, transition
 
 _cast = general(FUNCTIONS["to_dtype"])
@@ -174,6 +174,7 @@ class Methods:
 
     def type_as(self: Any, other: Any) -> Any:
         """This tensor in the dtype of ``other``."""
+        need_tensor("type_as", other=other)
         return self.to(other.dtype)
 
     def cpu(self: Any, memory_format: Any = None) -> Any:

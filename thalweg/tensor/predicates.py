@@ -16,18 +16,7 @@ from ..ops.arithmetic import broadcast_shapes as _broadcast
 from ..runtime.executor import executor
 from .flush import flush
 from .size import Size
-from .tensor import Tensor
-
-
-def _need_tensor(name: str, **arguments: Any) -> None:
-    for position, (argument, value) in enumerate(arguments.items(), 1):
-        if not isinstance(value, Tensor):
-            raise located(
-                ArgumentError(
-                    f"{name}(): argument '{argument}' (position {position}) must be Tensor, not "
-                    f"{type(value).__name__}"
-                )
-            )
+from .tensor import Tensor, need_tensor
 
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,25 +32,25 @@ def is_tensor(value: Any) -> bool:
 
 def is_floating_point(input: Tensor) -> bool:
     """Whether the dtype is a floating-point one."""
-    _need_tensor("is_floating_point", input=input)
+    need_tensor("is_floating_point", input=input)
     return input.dtype.is_floating_point
 
 
 def is_complex(input: Tensor) -> bool:
     """Whether the dtype is complex."""
-    _need_tensor("is_complex", input=input)
+    need_tensor("is_complex", input=input)
     return input.dtype.is_complex
 
 
 def is_nonzero(input: Tensor) -> bool:
     """Whether a one-element tensor is not zero."""
-    _need_tensor("is_nonzero", input=input)
+    need_tensor("is_nonzero", input=input)
     return bool(input)
 
 
 def numel(input: Tensor) -> int:
     """The number of elements."""
-    _need_tensor("numel", input=input)
+    need_tensor("numel", input=input)
     return input.shape.numel()
 
 
@@ -82,7 +71,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
 @_method
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and elements."""
-    _need_tensor("equal", input=input, other=other)
+    need_tensor("equal", input=input, other=other)
     if input.shape != other.shape:
         return False
     return bool(np.array_equal(input._array(), other._array()))
@@ -93,7 +82,7 @@ def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
     """Whether ``|input - other| <= atol + rtol * |other|`` everywhere."""
-    _need_tensor("allclose", input=input, other=other)
+    need_tensor("allclose", input=input, other=other)
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not isinstance(value, (int, float)):
             kind = type(value).__name__

@@ -263,3 +263,15 @@ class Tensor:
         if array.dtype.kind not in "biufc":
             array = array.astype(np.float32)
         return array.tolist()
+
+
+def need_tensor(name: str, **arguments: Any) -> None:
+    """TypeError, in PyTorch's words, for an argument that is no tensor."""
+    for position, (argument, value) in enumerate(arguments.items(), 1):
+        if not isinstance(value, Tensor):
+            raise located(
+                ArgumentError(
+                    f"{name}(): argument '{argument}' (position {position}) must be Tensor, not "
+                    f"{type(value).__name__}"
+                )
+            )
