@@ -26,7 +26,16 @@ from .conv_pack import COLUMNS, Pass, ceil_div, round_up, write_columns
 from .conv_problem import Axis, Layout, Problem, Tap, copy_layout
 from .conv_result import Finish, Writer
 from .conv_spread import SPREAD, argument, write_spread
-from .conv_tile import TILE, Tile, store_front, tile_for, write_tile
+from .conv_tile import (
+    THIN,
+    TILE,
+    Tile,
+    few_columns,
+    store_front,
+    tile_for,
+    write_thin,
+    write_tile,
+)  # fmt: skip
 from .target import Target
 from .types import as_computed, memory_type
 from .winograd_transforms import Maps, combination, maps
@@ -155,6 +164,7 @@ class Winograd:
         if cut is None:
             raise ValueError("too many channels for a task's scratch memory")
         self.cut = cut
+        self.few = few_columns(self.total, self.tile)
         self.filters_at = len(call.params)
         self.source_at = self.filters_at + 1
 
@@ -180,6 +190,8 @@ class Winograd:
             self._write_patches(module, group)
             self._write_results(module, group)
         write_tile(module, tile)
+        if self.few:
+            write_thin(module, tile, self.few)
         self._write_multiply(module)
         blocks = ceil_div(self.total, cut.panels * tile.columns) * ceil_div(problem.rows, cut.rows)
         return NativeKernel(
@@ -402,15 +414,19 @@ class Winograd:
                         as_value(used),
                     )  # fmt: skip
                     here = f.gep(tile.type, left, number * together * filter_size)
-                    self._products(f, number, here, panels, products, scratch, used, rows)
+                    whole: Int = used
+                    if self.few:
+                        whole = f.min(used, f.div(f.sub(self.total, first), tile.columns))
+                    self._products(f, number, here, panels, products, scratch, whole, used, rows)
                 channel = f.add(f.mul(group, problem.rows), row)
                 finish.rows(first, count, channel, rows)
 
     def _products(
         self, f: Function, group: int, filters: Val, panels: Val, products: Val, scratch: Val,
-        used: Int, rows: Int,
+        whole: Int, used: Int, rows: Int,
     ) -> None:  # fmt: skip
-        """Multiplies some rows at a time for all elements of the patch, then transforms back."""
+        """Multiplies some rows at a time for all elements of the patch, then transforms back.
+        Panels from ``whole`` on have few tiles."""
         problem, tile, cut = self.problem, self.tile, self.cut
         height, width = min(ROWS, cut.rows), cut.panels * tile.columns
         filter_size = self.row_tiles * tile.rows * problem.channels
@@ -423,15 +439,27 @@ class Winograd:
                 part = f.add(f.mul(e, filter_size), f.mul(block, problem.channels))
                 left = f.gep(tile.type, filters, part)
                 out = f.gep(tile.type, products, f.mul(line, size))
-                with f.loop(0, problem.channels, DEPTH) as c0, f.loop(0, end, tile.rows) as i:
-                    depth = f.min(f.sub(problem.channels, c0), DEPTH)
-                    a = f.add(f.mul(i, problem.channels), f.mul(c0, tile.rows))
-                    f.call(
-                        "void", TILE, f.gep(tile.type, left, a),
-                        f.gep(tile.type, panel, f.mul(c0, tile.columns)),
-                        f.gep(tile.type, out, f.mul(i, tile.columns)),
-                        as_value(tile.columns), as_value(depth), f.test("sgt", c0, 0),
-                    )  # fmt: skip
+                shown = as_value(end)
+
+                def multiply(
+                    name: str, left: Val = left, panel: Val = panel, out: Val = out,
+                    shown: Val = shown,
+                ) -> None:  # fmt: skip
+                    with f.loop(0, problem.channels, DEPTH) as c0, f.loop(0, shown, tile.rows) as i:
+                        depth = f.min(f.sub(problem.channels, c0), DEPTH)
+                        a = f.add(f.mul(i, problem.channels), f.mul(c0, tile.rows))
+                        f.call(
+                            "void", name, f.gep(tile.type, left, a),
+                            f.gep(tile.type, panel, f.mul(c0, tile.columns)),
+                            f.gep(tile.type, out, f.mul(i, tile.columns)),
+                            as_value(tile.columns), as_value(depth), f.test("sgt", c0, 0),
+                        )  # fmt: skip
+
+                if self.few:
+                    complete = f.compare("icmp", "slt", as_value(p), as_value(whole))
+                    f.either(complete, lambda: multiply(TILE), lambda: multiply(THIN))
+                else:
+                    multiply(TILE)
             with f.loop(0, used) as p:
                 place = f.add(f.mul(block, width), f.mul(p, tile.columns))
                 f.call(
