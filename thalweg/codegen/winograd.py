@@ -115,7 +115,7 @@ def choose_cut(problem: Problem, tiles: int, transform: Maps, tile: Tile) -> Cut
                 tasks = ceil_div(tiles, columns) * ceil_div(rows, height) * problem.groups
                 filters = transform.size**2 * rows * depth * tile.size
                 cost = 1 + 0.1 / panels * (1 + filters / 2**22)  # they come once for all panels
-                cost += 6.0 * split / rows  # patches are transformed again for each split
+                cost += 10.0 * split / rows  # patches are transformed again for each split
                 cost += 0.2 / together**2  # sources are read again for each row
                 cost *= 1.0 if tasks >= TASKS else TASKS / tasks
                 if best is None or cost < best[0]:
