@@ -146,6 +146,17 @@ def test_every_way_to_read_and_split_is_among_the_shapes():
     assert any(p.splits > 1 for p in plans)
 
 
+@given(st.integers(13, 192), st.integers(16, 4096), st.integers(65, 4096))
+@settings(max_examples=60, deadline=None)
+def test_units_that_pack_rows_of_b_read_long_pieces_of_them(m, k, n):
+    x, y = np.empty((m, k), np.float32), np.empty((k, n), np.float32)
+    problem = analyse(contraction("mk,kn->mn", x, y))
+    plan = choose(problem, Numbers.of(problem.a.dtype, AVX2), AVX2)
+    if plan.b == "local":
+        assert plan.col_blocks == 1 or 4 * n / plan.col_blocks >= 256
+        assert plan.depth * min(n, -(-n // plan.col_blocks)) * 4 <= STACK_BYTES
+
+
 @st.composite
 def contractions(draw):
     """A specification with letters in any order, their sizes, dtype, and views of the operands."""

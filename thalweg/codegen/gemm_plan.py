@@ -24,6 +24,7 @@ MOST_BLOCK_BYTES = 256 * 1024  # of one on the stack
 SUMS_BYTES = 192 * 1024  # of the sums that a unit keeps between blocks of the sum
 COLUMNS_BYTES = 160 * 1024  # of the columns of B that a unit packs row by row
 ROW_BYTES = 512  # read from one row of an operand at least, before the next
+SHORT_ROW_BYTES = 256  # the same where longer rows would leave few units
 SMALL_BYTES = 64 * 1024  # of an operand that stays near the processor unpacked
 CLOSE_DEPTH = 128
 LEAST_SUMS = 12  # registers of a tile; with fewer, multiplications wait for the ones before
@@ -61,9 +62,11 @@ def choose(problem: Problem, numbers: Numbers, target: Target, kept: bool = Fals
     if once or (b != "direct" and not one_row_block):
         b = "shared"
     depth, wide = PANEL_BYTES // (columns * numbers.bytes), 512
+    most_col_blocks = col_panels
     if b == "local" and problem.col.b == 1:
         # Whole rows of a block are read: the fewer rows use them, the longer they should be.
-        wide = 512 if m <= 16 else 320 if m <= 64 else 160
+        wide = 512 if m <= 16 else 320 if m <= 32 else 208
+        most_col_blocks = max(1, n * numbers.bytes // SHORT_ROW_BYTES)
         depth = min(depth, max(96, COLUMNS_BYTES // (min(n, wide) * numbers.bytes)))
     if b == "direct" and row_panels > 1 and k > CLOSE_DEPTH:
         depth = CLOSE_DEPTH
@@ -88,7 +91,8 @@ def choose(problem: Problem, numbers: Numbers, target: Target, kept: bool = Fals
     elif units < wanted and row_blocks > 1:
         row_blocks = min(-(-wanted // units) * row_blocks, -(-row_panels // 4))
     elif units < wanted:
-        col_blocks = min(-(-wanted // units) * col_blocks, col_panels)
+        more = min(-(-wanted // units) * col_blocks, col_panels, most_col_blocks)
+        col_blocks = max(col_blocks, more)
     a = "direct" if _reads_a(problem, numbers) else "local"
     narrow = problem.row.a == 1 and m // row_blocks * numbers.bytes < ROW_BYTES and row_blocks > 1
     block = -(-row_panels // row_blocks) * rows * depth * numbers.bytes
