@@ -16,7 +16,8 @@ from thalweg.codegen.conv_problem import forward_problem, gradient_problem
 from thalweg.codegen.conv_tile import tile_for
 from thalweg.codegen.objects import emit_object
 from thalweg.codegen.target import AVX2, AVX512, NEON, host
-from thalweg.codegen.winograd import Cut, Winograd, pays
+from thalweg.codegen.winograd import Winograd
+from thalweg.codegen.winograd_plan import Cut, pays
 from thalweg.codegen.winograd_transforms import maps
 from thalweg.core import flags
 from thalweg.core.dtypes import BY_NAME
@@ -95,11 +96,18 @@ def test_element_types_and_larger_tiles(kind: str, dtype: str, outputs: int) -> 
     check(kind, case((2, 9, 11, 14), (7, 9, 3, 3), padding=1), dtype, outputs)
 
 
-@pytest.mark.parametrize("together", [4, 2, 1])
-def test_every_way_through_the_patch(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole patches at once, or some of their rows at a time."""
-    monkeypatch.setattr(winograd_module, "choose_cut", lambda *_: Cut(2, 24, together))
-    check("conv", case((3, 20, 13, 15), (40, 20, 3, 3), padding=1), "float32", 2)
+@pytest.mark.parametrize(("together", "shared"), [(4, False), (2, False), (1, False), (4, True)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_every_way_through_the_patch(
+    together: int, shared: bool, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole patches at once, or some of their rows at a time; patches of a task or of all."""
+    cut = Cut(2, 24, together, shared)
+    monkeypatch.setattr(winograd_module, "choose_cut", lambda *_: cut)
+    given_case = case((3, 20 * groups, 13, 15), (40 * groups, 20, 3, 3), padding=1, groups=groups)
+    names = [launch.symbol for launch in winograd("conv", given_case).launches]
+    assert ("shared_patches" in names) is shared
+    check("conv", given_case, "float32", 2)
 
 
 @pytest.mark.parametrize("channels", [16, 64, 128, 256, 512])
@@ -112,9 +120,11 @@ def test_scratch_memory_is_bounded(channels: int) -> None:
 def test_chosen_where_it_pays() -> None:
     """Deep 3x3 and 5x5 layers; not first ones, few positions, strides, dilations, integers."""
 
-    def chosen(given_case: Case, dtype: str = "float32", kind: str = "conv") -> bool:
-        call, problem, _, target = prepared(kind, given_case, dtype, host())
-        return pays(problem, tile_for(call.dtype, target))
+    def chosen(
+        given_case: Case, dtype: str = "float32", kind: str = "conv", lasting: bool = False
+    ) -> bool:
+        call, problem, _, _ = prepared(kind, given_case, dtype, AVX2)
+        return pays(problem, tile_for(call.dtype, AVX2), lasting)
 
     assert chosen(BIG) and chosen(BIG, kind="conv_input_grad") and chosen(BIG, "float64")
     assert not chosen(BIG, "int32")
@@ -124,6 +134,8 @@ def test_chosen_where_it_pays() -> None:
     assert not chosen(case((4, 64, 28, 28), (64, 64, 3, 3), dilation=2))
     assert chosen(case((4, 64, 28, 28), (64, 64, 5, 5)))
     assert not chosen(case((4, 64, 28, 28), (64, 64, 7, 7)))
+    few = case((1, 512, 7, 7), (512, 512, 3, 3), padding=1)
+    assert chosen(few, lasting=True) and not chosen(few), "few positions, filters kept"
 
 
 def test_flag_switches_it_off() -> None:

@@ -14,7 +14,7 @@ from thalweg.ir.node import make_input
 from thalweg.ir.types import TensorType
 from thalweg.ops.link import ops
 from thalweg.pipeline import Executable, optimise, run_graph
-from thalweg.planning.native import build
+from thalweg.planning.native import build, plan_native
 from thalweg.runtime.buffer import Buffer
 from thalweg.runtime.native_run import LoadedProgram
 from thalweg.runtime.packed import REPEATS
@@ -118,3 +118,15 @@ def test_packings_are_saved(program: LoadedProgram) -> None:
     data = dump(program.program)
     assert data is not None
     assert load(data) == program.program
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_kernels_of_weights_that_last(lasts: bool) -> None:
+    """A program that makes no new weight is likely to find it packed: where filters are many and
+    positions few, only then they are transformed."""
+    x, w = (make_input(TensorType(s, float32)) for s in [(1, 96, 8, 8), (96, 96, 3, 3)])
+    attrs = {"stride": (1, 1), "dilation": (1, 1), "groups": 1, "padding": ((1, 1), (1, 1))}
+    y = ops.conv(x, w, **attrs)
+    graph = optimise(Graph([x, w], [y] if lasts else [y, ops.tanh(w)]))
+    names = [kernel.name for kernel in plan_native(graph, run_graph).kernels]
+    assert any("winograd" in name for name in names) is lasts

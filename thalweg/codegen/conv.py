@@ -6,7 +6,7 @@ from ..core import flags
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from . import conv_direct as direct
-from . import winograd, winograd_weights
+from . import winograd_plan, winograd_weights
 from .builder import Module
 from .conv_direct import Direct, DirectWeightGrad
 from .conv_multiply import Multiply
@@ -67,7 +67,9 @@ def correlate(call: AnchorCall, problem: Problem, x: Operand, target: Target) ->
     """The kernel of a problem that is not empty."""
     if direct.suits(problem, tile_for(call.dtype, target)):
         return Direct(call, problem, x, target).build()
-    if flags.winograd and winograd.pays(problem, tile_for(call.dtype, target)):
+    w = call.operands[1].buffer
+    lasting = w in call.kept or w in call.lasting
+    if flags.winograd and winograd_plan.pays(problem, tile_for(call.dtype, target), lasting):
         return Winograd(call, problem, x, target).build()
     return Multiply(call, problem, x, target).build()
 

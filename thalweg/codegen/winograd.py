@@ -8,7 +8,8 @@ squared with that many products per channel instead of m * m * r * r:
 A task takes some tiles and filters. It transforms the patches of its tiles straight into the packed
 panels of one matrix product per patch element, multiplies, and transforms back, all in its own
 scratch memory. Where the panels of all patch elements are too large for that, it goes through the
-patch row by row and adds up what each row contributes to the results.
+patch row by row and adds up what each row contributes to the results. Where there are few tiles,
+so that only filters are left to divide, patches are transformed once for all tasks.
 
 A NaN or an infinity in the input may reach every result of the tiles that it takes part in, not
 only those whose windows contain it. The flag ``winograd`` switches to the direct product.
@@ -16,20 +17,18 @@ only those whose windows contain it. The flag ``winograd`` switches to the direc
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, as_value, literal
-from .conv_pack import COLUMNS, Pass, ceil_div, round_up, write_columns
+from .conv_pack import COLUMNS, Pass, ceil_div, write_columns
 from .conv_problem import Axis, Layout, Problem, Tap, copy_layout
 from .conv_result import Finish, Writer
 from .conv_spread import SPREAD, argument, write_spread
 from .conv_tile import (
     THIN,
     TILE,
-    Tile,
     few_columns,
     store_front,
     tile_for,
@@ -38,91 +37,11 @@ from .conv_tile import (
 )  # fmt: skip
 from .target import Target
 from .types import as_computed, memory_type
+from .winograd_plan import BLOCK, DEPTH, OUTPUTS, ROWS, choose_cut
 from .winograd_transforms import Maps, combination, maps
 
 FILTERS, PATCHES, RESULTS, MULTIPLY = "filters", "patches", "results", "multiply"
-OUTPUTS = 2  # a tile's elements per dimension; 4 gained a tenth at most and lose half a digit
-SCRATCH = 480 * 1024
-DEPTH = 256  # channels of one call of the tile
-ROWS = 48  # rows whose products are held before they are transformed back
-BLOCK = 8  # channels whose patches are gathered at a time
-TASKS = 8
-
-
-def suits(problem: Problem) -> bool:
-    """Whether a problem is two-dimensional, with 3 by 3 or 5 by 5 neighbouring taps and a stride
-    of one."""
-    taps = len(problem.axes[0].parts[0])
-    return (
-        taps in (3, 5)
-        and len(problem.axes) == 2
-        and all(
-            a.step == 1
-            and len(a.parts) == 1
-            and sorted(t.offset for t in a.parts[0]) == list(range(taps))
-            for a in problem.axes
-        )
-    )
-
-
-def pays(problem: Problem, tile: Tile) -> bool:
-    """Whether Winograd is expected to beat the direct product, both counted in multiplications.
-
-    Transforms cost about as much as so many multiplications for every element of a patch and
-    channel, tile and row, filter and channel (measured with AVX2).
-    """
-    if not suits(problem) or tile.type.startswith("i"):
-        return False
-    tiles = problem.batch * math.prod(ceil_div(a.count, OUTPUTS) for a in problem.axes)
-    taps = len(problem.axes[0].parts[0])
-    transform = maps(OUTPUTS, taps)
-    if choose_cut(problem, tiles, transform, tile) is None:
-        return False
-    rows, channels = round_up(problem.rows, tile.rows), problem.channels
-    padded = round_up(tiles, tile.columns)
-    transforms = 10 * padded * channels + 7 * padded * rows + 16 * rows * channels
-    indirect = transform.size**2 * (padded * rows * channels + transforms)
-    direct = taps**2 * round_up(problem.batch * problem.positions, tile.columns) * rows * channels
-    return indirect < 0.85 * direct
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """``panels`` of tiles and ``rows`` filters a task; ``together`` rows of the patch at a time."""
-
-    panels: int
-    rows: int
-    together: int
-
-
-def choose_cut(problem: Problem, tiles: int, transform: Maps, tile: Tile) -> Cut | None:
-    """The largest pieces that fit the scratch memory; None if nothing does."""
-    rows = round_up(problem.rows, tile.rows)
-    depth = problem.channels
-    best: tuple[float, Cut] | None = None
-    most = max(ceil_div(tiles, tile.columns), 1)
-    for together in (transform.size, 2, 1):
-        for panels in (1, 2, 3, 4):
-            for split in (1, 2, 4, 8):
-                height = round_up(ceil_div(rows, split), tile.rows)
-                columns = panels * tile.columns
-                elements = together * transform.size * depth * columns
-                elements += transform.outputs**2 * height * columns
-                elements += together * transform.size * min(ROWS, height) * columns
-                elements += BLOCK * transform.size**2 * tile.columns  # gathered patches
-                if elements * tile.size > SCRATCH or panels > most or height < min(rows, 48):
-                    continue
-                tasks = ceil_div(tiles, columns) * ceil_div(rows, height) * problem.groups
-                filters = transform.size**2 * rows * depth * tile.size
-                # Measured on one core of 16 MiB of third-level cache:
-                cost = 1 + (0.02 + 0.08 * filters / 2**22) / panels  # filters come once for all
-                cost += 16.0 * split / rows  # patches are transformed again for each split
-                cost += 0.06 / together  # sources are read again for each row
-                cost += 0.16 * elements * tile.size / SCRATCH  # what leaves the first cache
-                cost *= 1.0 if tasks >= TASKS else TASKS / tasks
-                if best is None or cost < best[0]:
-                    best = cost, Cut(panels, height, together)
-    return best[1] if best else None
+SHARED = "shared_patches"
 
 
 def tiled(problem: Problem, transform: Maps) -> Problem:
@@ -169,10 +88,22 @@ class Winograd:
         self.few = few_columns(self.total, self.tile)
         self.filters_at = len(call.params)
         self.source_at = self.filters_at + 1
+        self.shared_at = self.source_at + 1
 
     @property
     def patch(self) -> int:
         return self.maps.size
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of tiles; a task takes one."""
+        return ceil_div(self.total, self.cut.panels * self.tile.columns)
+
+    @property
+    def panels_size(self) -> int:
+        """Elements of the transformed patches of a task."""
+        width = self.cut.panels * self.tile.columns
+        return self.cut.together * self.patch * width * self.problem.channels
 
     @property
     def row_tiles(self) -> int:
@@ -195,7 +126,13 @@ class Winograd:
         if self.few:
             write_thin(module, tile, self.few)
         self._write_multiply(module)
-        blocks = ceil_div(self.total, cut.panels * tile.columns) * ceil_div(problem.rows, cut.rows)
+        tasks = self.blocks * ceil_div(problem.rows, cut.rows) * problem.groups
+        launches, spaces = [], []
+        if cut.shared:
+            self._write_shared(module)
+            units = self.blocks * problem.groups * ceil_div(problem.channels, BLOCK)
+            launches.append(Launch(SHARED, units, 1))
+            spaces.append(self.blocks * problem.groups * self.panels_size * tile.size)
         return NativeKernel(
             name=f"{self.call.template}_winograd{self.maps.outputs}_"
             f"{'x'.join(map(str, self.x.shape))}_{problem.rows}",
@@ -205,11 +142,13 @@ class Winograd:
                     FILTERS, problem.groups * self.row_tiles, 1, (self.w.buffer, self.filters_at)
                 ),
                 Launch(SPREAD, problem.batch * channels, 1),
-                Launch(MULTIPLY, blocks * problem.groups, 1),
+                *launches,
+                Launch(MULTIPLY, tasks, 1),
             ),
             workspaces=(
                 (filters + tile.lanes) * tile.size,
                 (problem.batch * self.layout.image + 4 * tile.columns) * tile.size,
+                *spaces,
             ),
             flops=problem.flops,
         )
@@ -293,8 +232,9 @@ class Winograd:
     # --- patches --------------------------------------------------------------------------------
 
     def _write_patches(self, module: Module, group: int) -> None:
-        """``patches_G(source, panels, first, count)`` transforms the patches of ``count`` panels
-        of tiles into [patch element][panel][channel][tile], rows of group G only."""
+        """``patches_G(source, panels, first, count, channel, end)`` transforms the patches of
+        ``count`` panels of tiles into [patch element][panel][channel][tile], rows of group G and
+        channels ``channel .. end`` only."""
         problem, tile, cut, size = self.problem, self.tile, self.cut, self.patch
         data = self.maps.data
         rows = self._patch_rows(group)
@@ -306,13 +246,14 @@ class Winograd:
             table = module.constant(f"patch_{group}", f"[{len(taps)} x i64] [{entries}]")
         params = [
             ("ptr noalias readonly", "source"), ("ptr noalias", "panels"), ("i64", "first"),
-            ("i64", "count"),
+            ("i64", "count"), ("i64", "channel"), ("i64", "end"),
         ]  # fmt: skip
         with module.function(f"{PATCHES}_{group}", params, internal=True) as f:
             buffer = f.alloca(tile.type, (BLOCK * len(taps) + 1) * tile.columns)
             step = cut.panels * problem.channels * tile.columns
-            with f.loop(0, f.param("count")) as p, f.loop(0, problem.channels, BLOCK) as c0:
-                channels = f.min(f.sub(problem.channels, c0), BLOCK)
+            begin, end = f.param("channel"), f.param("end")
+            with f.loop(0, f.param("count")) as p, f.loop(begin, end, BLOCK) as c0:
+                channels = f.min(f.sub(end, c0), BLOCK)
                 f.call(
                     "void", COLUMNS, f.param("source"), buffer,
                     as_value(f.add(f.param("first"), f.mul(p, tile.columns))), c0,
@@ -340,6 +281,34 @@ class Winograd:
                             assert value is not None
                             place = f.gep(tile.type, into, (number * size + j) * step)
                             f.store(value, place, tile.lanes * tile.size)
+
+    def _write_shared(self, module: Module) -> None:
+        """``shared_patches(args, lo, hi)``: a unit is a block of channels of a block of tiles;
+        what a task reads is [group][block of tiles], each as the task would transform it."""
+        problem, tile = self.problem, self.tile
+        with module.function(SHARED, [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]) as f:
+            source, shared = argument(f, self.source_at), argument(f, self.shared_at)
+            pieces = ceil_div(problem.channels, BLOCK)
+            with f.loop(f.param("lo"), f.param("hi")) as unit:
+                channel, part = f.mul(f.rem(unit, pieces), BLOCK), f.div(unit, pieces)
+                start, first, used = self._columns(
+                    f, source, f.rem(part, self.blocks), f.div(part, self.blocks)
+                )
+                f.call(
+                    "void", f"{PATCHES}_0", start,
+                    f.gep(tile.type, shared, f.mul(part, self.panels_size)), as_value(first),
+                    as_value(used), as_value(channel),
+                    as_value(f.min(f.add(channel, BLOCK), problem.channels)),
+                )  # fmt: skip
+
+    def _columns(self, f: Function, source: Val, block: Int, group: Int) -> tuple[Val, Int, Int]:
+        """Where the channels of a group start; the first tile and the panels of a block."""
+        tile = self.tile
+        width = self.cut.panels * tile.columns
+        first = f.mul(block, width)
+        count = f.min(f.sub(self.total, first), width)
+        start = f.gep(tile.type, source, f.mul(group, self.problem.channels * self.layout.channel))
+        return start, first, f.div(f.add(count, tile.columns - 1), tile.columns)
 
     # --- results --------------------------------------------------------------------------------
 
@@ -382,28 +351,31 @@ class Winograd:
     def _write_multiply(self, module: Module) -> None:
         problem, tile, cut, m = self.problem, self.tile, self.cut, self.maps.outputs
         width = cut.panels * tile.columns
-        column_blocks = ceil_div(self.total, width)
+        column_blocks = self.blocks
         row_blocks = ceil_div(problem.rows, cut.rows)
         filter_size = self.row_tiles * tile.rows * problem.channels
         params = [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]
         with module.function(MULTIPLY, params) as f:
             write = Writer(f, self.call, self.target)
             together = cut.together * self.patch
-            panels = f.alloca(tile.type, together * width * problem.channels)
+            if cut.shared:
+                shared = argument(f, self.shared_at)
+            else:
+                panels = f.alloca(tile.type, self.panels_size)
             scratch = f.alloca(tile.type, m * m * cut.rows * width + tile.lanes)
             products = f.alloca(tile.type, together * min(ROWS, cut.rows) * width)
             finish = Finish(f, self.tiles, tile, write, scratch, width, cut.rows)
             source, filters = argument(f, self.source_at), argument(f, self.filters_at)
             with f.loop(f.param("lo"), f.param("hi")) as task:
-                first = f.mul(f.rem(task, column_blocks), width)
-                rest = f.div(task, column_blocks)
+                block, rest = f.rem(task, column_blocks), f.div(task, column_blocks)
                 row = f.mul(f.rem(rest, row_blocks), cut.rows)
                 group = f.div(rest, row_blocks)
+                start, first, used = self._columns(f, source, block, group)
                 count = f.min(f.sub(self.total, first), width)
                 rows = f.min(f.sub(problem.rows, row), cut.rows)
-                channels = f.mul(group, problem.channels * self.layout.channel)
-                start = f.gep(tile.type, source, channels)
-                used = f.div(f.add(count, tile.columns - 1), tile.columns)
+                if cut.shared:
+                    part = f.add(f.mul(group, column_blocks), block)
+                    panels = f.gep(tile.type, shared, f.mul(part, self.panels_size))
                 left = f.gep(
                     tile.type, filters,
                     f.add(
@@ -411,10 +383,11 @@ class Winograd:
                     ),
                 )  # fmt: skip
                 for number in range(self._groups()):
-                    f.call(
-                        "void", f"{PATCHES}_{number}", start, panels, as_value(first),
-                        as_value(used),
-                    )  # fmt: skip
+                    if not cut.shared:
+                        f.call(
+                            "void", f"{PATCHES}_{number}", start, panels, as_value(first),
+                            as_value(used), as_value(0), as_value(problem.channels),
+                        )  # fmt: skip
                     here = f.gep(tile.type, left, number * together * filter_size)
                     whole: Int = used
                     if self.few:

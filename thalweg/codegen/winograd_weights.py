@@ -32,7 +32,8 @@ from .conv_spread import SPREAD, argument, write_spread
 from .conv_tile import TILE, Tile, store_front, tile_for, write_tile
 from .conv_weight_grad import transposed
 from .target import Target
-from .winograd import OUTPUTS, patch_offset, suits, tiled
+from .winograd import patch_offset, tiled
+from .winograd_plan import OUTPUTS, suits
 from .winograd_transforms import Maps, combination, maps
 
 GRADIENTS, PATCHES, MULTIPLY, FILTERS = "gradients", "patches", "multiply", "filters"

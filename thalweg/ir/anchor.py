@@ -48,7 +48,8 @@ class AnchorCall:
     the order of the native kernel's arguments. ``shape`` and ``dtype`` are those of the anchor's
     own result; templates may ask for some dimensions to be merged (a convolution's result is
     seen as [batch, channels, positions]). ``kept`` are operands that many calls in a row find
-    unchanged: what a launch packs of them (`Launch.packs`) serves all those calls."""
+    unchanged: what a launch packs of them (`Launch.packs`) serves all those calls. ``lasting``
+    are operands of which that is likely from run to run, though not certain."""
 
     template: str
     attrs: tuple[tuple[str, Any], ...]
@@ -58,3 +59,4 @@ class AnchorCall:
     params: tuple[Buffer, ...]
     epilogue: Epilogue
     kept: tuple[int, ...] = ()
+    lasting: tuple[int, ...] = ()

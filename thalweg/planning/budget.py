@@ -56,7 +56,7 @@ def _order(
 
 
 def _seconds(node: Node, tools: Tools) -> float | None:
-    kernel = tools.lower(node, ()) if not hasattr(node.op, "run_with") else ""
+    kernel = tools.lower(node, (), ()) if not hasattr(node.op, "run_with") else ""
     if not isinstance(kernel, NativeKernel):
         return None
     nbytes = kernel.bytes or sum(v.type.nbytes for v in (*node.inputs, *node.outputs))
@@ -64,7 +64,7 @@ def _seconds(node: Node, tools: Tools) -> float | None:
 
 
 def _scratch(node: Node, tools: Tools) -> int:
-    kernel = tools.lower(node, ()) if not hasattr(node.op, "run_with") else ""
+    kernel = tools.lower(node, (), ()) if not hasattr(node.op, "run_with") else ""
     return sum(kernel.workspaces) if isinstance(kernel, NativeKernel) else 0
 
 

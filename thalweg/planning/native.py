@@ -143,11 +143,12 @@ def _is_group(node: Node) -> bool:
 
 
 def kernel_of(
-    node: Node, kept: tuple[int, ...] = (), quiet: bool = False
+    node: Node, kept: tuple[int, ...] = (), lasting: tuple[int, ...] = (), quiet: bool = False
 ) -> NativeKernel | str:  # fmt: skip
     """The kernel of a node, or why it runs on the host. Equal nodes have one kernel. ``kept`` are
-    operands that many launches find unchanged. A kernel that cannot be made is an error if
-    ``quiet``; else it is warned of, and the node runs on the host."""
+    operands that many launches find unchanged, ``lasting`` those of which that is likely. A kernel
+    that cannot be made is an error if ``quiet``; else it is warned of, and the node runs on the
+    host."""
     key = (
         flags.winograd,
         node.op.name,
@@ -155,13 +156,14 @@ def kernel_of(
         tuple(v.type for v in node.inputs),
         node.types,
         kept,
+        lasting,
     )
     with _lock:
         found = _kernels.get(key)
         if found is not None:
             _kernels.move_to_end(key)
             return found
-    made = _native(node, kept) if quiet else _lower(node, kept)
+    made = (_native if quiet else _lower)(node, kept, lasting)
     with _lock:
         _kernels[key] = made
         if len(_kernels) > _KEPT:
@@ -169,9 +171,9 @@ def kernel_of(
     return made
 
 
-def _lower(node: Node, kept: tuple[int, ...]) -> NativeKernel | str:
+def _lower(node: Node, kept: tuple[int, ...], lasting: tuple[int, ...]) -> NativeKernel | str:
     try:
-        return _native(node, kept)
+        return _native(node, kept, lasting)
     except Exception as error:
         if flags.backend == "native":
             raise
@@ -183,7 +185,7 @@ def _lower(node: Node, kept: tuple[int, ...]) -> NativeKernel | str:
         return f"its lowering failed: {error}"
 
 
-def _native(node: Node, kept: tuple[int, ...]) -> NativeKernel | str:
+def _native(node: Node, kept: tuple[int, ...], lasting: tuple[int, ...]) -> NativeKernel | str:
     lowered = lower_node(node)
     if lowered is None:
         rule = getattr(node.op, "lower", None)
@@ -194,7 +196,7 @@ def _native(node: Node, kept: tuple[int, ...]) -> NativeKernel | str:
             return f"it has no lowering for {', '.join(kinds)}"
         return "it has no lowering" if rule is None else f"it has no lowering yet ({rule})"
     if isinstance(lowered, AnchorCall):
-        return instantiate(replace(lowered, kept=kept), host())
+        return instantiate(replace(lowered, kept=kept, lasting=lasting), host())
     return _compile(lowered)
 
 

@@ -37,8 +37,8 @@ from .scans import ScanStep, packed_sizes
 from .steps import COPY, EXTENT, PythonStep, Step, copied, copy_step, extent_of, kernel_step
 
 # How a node is computed natively: its kernel, or why it has none; positions of the operands that
-# many launches of the kernel find unchanged.
-Lower = Callable[[Node, tuple[int, ...]], NativeKernel | str]
+# many launches of the kernel find unchanged, and of those of which that is likely.
+Lower = Callable[[Node, tuple[int, ...], tuple[int, ...]], NativeKernel | str]
 # Runs a graph on arrays: for nodes that carry graphs and run on the host.
 RunGraph = Callable[[Graph, Sequence[Any]], Sequence[Any]]
 
@@ -67,7 +67,8 @@ def plan_layout(graph: Graph, tools: Tools) -> Layout:
 
 
 def _planned(graph: Graph, tools: Tools, watches: Sequence[_Watch]) -> Layout:
-    steps, views, outputs, _ = _steps(graph, tools, list({w.extent: None for w in watches}))
+    extents = list({w.extent: None for w in watches})
+    steps, views, outputs, _ = _steps(graph, tools, extents, lasting=_lasting(graph))
     return Planner(graph.inputs, outputs, steps, views).plan()
 
 
@@ -91,11 +92,12 @@ def _steps(
     further: Sequence[Value] = (),
     distinct: bool = False,
     kept: Collection[Value] = (),
+    lasting: Collection[Value] = (),
 ) -> tuple[list[Step], dict[Value, tuple[Value, int]], list[Value], bool]:
     """The steps of a graph, its views, and its outputs; copies are added where an output cannot
     stand where it is computed. ``distinct`` asks for memory of its own for every output; ``kept``
-    are inputs that many runs of the steps find unchanged. The last result tells whether all of it
-    is native."""
+    are inputs that many runs of the steps find unchanged, ``lasting`` those that are likely to
+    be. The last result tells whether all of it is native."""
     steps: list[Step] = []
     views: dict[Value, tuple[Value, int]] = {}
     native = True
@@ -105,8 +107,11 @@ def _steps(
         if offset is not None:
             views[node.out] = node.inputs[0], offset
             continue
-        still = tuple(i for i, v in enumerate(node.inputs) if _root(v, views)[0] in kept)
-        step = _step(node, tools, still)
+        roots = [_root(v, views)[0] for v in node.inputs]
+        still, likely = (
+            tuple(i for i, root in enumerate(roots) if root in values) for values in (kept, lasting)
+        )
+        step = _step(node, tools, still, likely)
         native = native and not isinstance(step, PythonStep)
         steps.append(step)
     outputs: list[Value] = []
@@ -139,7 +144,17 @@ def _root(value: Value, views: dict[Value, tuple[Value, int]]) -> tuple[Value, i
     return value, offset
 
 
-def _step(node: Node, tools: Tools, kept: tuple[int, ...]) -> Step:
+def _lasting(graph: Graph) -> frozenset[Value]:
+    """Inputs that the next run is likely to find unchanged: those of which the graph computes no
+    gradient and no new value, which would be an output of the same type. Where that is wrong,
+    kernels are slower than need be, no more."""
+    made = {v.type for v in graph.outputs}
+    return frozenset(v for v in graph.inputs if v.type not in made)
+
+
+def _step(
+    node: Node, tools: Tools, kept: tuple[int, ...], lasting: tuple[int, ...] = ()
+) -> Step:  # fmt: skip
     if node.op is COPY:
         return copy_step(node)
     if node.op is EXTENT:
@@ -148,7 +163,7 @@ def _step(node: Node, tools: Tools, kept: tuple[int, ...]) -> Step:
     if hasattr(node.op, "run_with"):
         scan = _scan(node, tools, counts)
         return scan or _host(node, tools, counts, "runs the programs of its graphs")
-    kernel = tools.lower(node, kept)
+    kernel = tools.lower(node, kept, lasting)
     if isinstance(kernel, str):
         return _host(node, tools, counts, kernel)
     return kernel_step(node, kernel, counts, kept)
