@@ -248,7 +248,7 @@ def test_references_are_neither_lost_nor_kept():
     after, objects_after = counts()
     # A reference lost or kept would count 500 times; what else lives in the process moves a little.
     assert [abs(a - b) < 400 for a, b in zip(before, after)] == [True] * len(before)
-    assert abs(objects_after - objects) < 400
+    assert objects_after - objects < 400  # the collector may find what other tests left
 
 
 def test_every_object_of_a_hit_has_its_references():
