@@ -229,7 +229,8 @@ def test_nonfinite_values_stay_where_they_belong(kind: str) -> None:
     operands = draw_operands(kind, given_case, "float64", 1)
     operands[0].flat[5], operands[0].flat[-1] = np.nan, np.inf
     shape = given_case.shapes(kind)[2]
-    expected = PRIMITIVES[kind].run(operands, attrs_of(kind, given_case))[0]
+    with np.errstate(invalid="ignore"):
+        expected = PRIMITIVES[kind].run(operands, attrs_of(kind, given_case))[0]
     kernel = build(kind, given_case, "float64")
     result = run_guarded(kernel, operands, [(seen_as(kind, shape), operands[0].dtype)])[0]
     np.testing.assert_allclose(result.reshape(shape), expected, rtol=1e-9, atol=1e-12)

@@ -1,5 +1,6 @@
 """Whole kernels of the loop IR: what is emitted computes what the interpreter computes."""
 
+import ctypes
 import re
 
 import numpy as np
@@ -9,7 +10,9 @@ from loop_checks import check, results
 from thalweg.codegen import streams
 from thalweg.codegen.emit import emit
 from thalweg.codegen.target import AVX2, host
+from thalweg.core.dtypes import BY_NAME
 from thalweg.ir.loop_text import parse_kernel
+from thalweg.testing.native import compile_native
 
 SOFTMAX = """
 kernel softmax(in x: float32[R, N], out y: float32[R, N]) {
@@ -283,9 +286,27 @@ def test_what_may_share_memory():
     assert pairs(text.format("y[i] = x[i] + w[i]")) == ((0, 2), (1, 2))
     assert pairs(text.format("y[i] = x[i] + w[N - 1 - i]")) == ((0, 2),)
     assert pairs(text.format("y[i] = x[i] let t = w[i]")) == ((0, 2),)
-    odd = text.format("y[i] = x[i]")
-    # The last vector repeats some of the work, so it must find the operand unchanged.
-    assert emit(kernel_of(odd, 3, 37), AVX2).in_place == ()
+
+
+@pytest.mark.parametrize("size", [33, 37])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_odd_sizes_in_place(dtype, size):
+    """No element is computed twice where the result may lie in the operand's memory, and nothing
+    past the end is touched."""
+    text = f"""kernel k(in x: {dtype}[N], out y: {dtype}[N]) {{
+        for i in 0..N vector {{ y[i] = x[i] + x[i] }}
+    }}"""
+    kernel = kernel_of(text, 3, size)
+    native = emit(kernel, host())
+    assert native.in_place == ((0, 1),)
+    memory = np.arange(size + 1).astype(BY_NAME[dtype].np)
+    expected = [*range(0, 2 * size, 2), size]  # the element behind the end stays
+    code = compile_native(native)
+    table = (ctypes.c_void_p * 2)(memory.ctypes.data, memory.ctypes.data)
+    for launch in native.launches:
+        entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        entry(code.addresses[launch.symbol])(ctypes.addressof(table), 0, launch.extent)
+    assert memory.tolist() == expected
 
 
 def test_the_text_is_the_same_every_time():

@@ -323,7 +323,7 @@ def test_pruned_programs_still_run() -> None:
 
 
 def test_long_traces_flush_by_themselves() -> None:
-    with flags.override(trace_limit=100):
+    with flags.override(trace_limit=100, backend="reference"):
         restart()
         x = data(2)
         for _ in range(1000):

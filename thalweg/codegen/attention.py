@@ -313,15 +313,17 @@ def store_results(
     whole vectors."""
 
     def run(first: Int, valid: int) -> None:
-        block = Block(f, target, places, a.lanes)
+        lanes = 1 if valid == 1 else a.lanes
+        block = Block(f, target, places, lanes)
         for name, i, size in zip(call.epilogue.index, index, call.shape):
             block.bind(name, i)
             block.bounded(name, 0, size - 1)
         block.bind_run(call.epilogue.index[-1], first)
         block.bounded(call.epilogue.index[-1], 0, count - 1)
-        if valid < a.lanes:
+        if valid < lanes:
             block.valid(valid)
-        block.bind(call.epilogue.value, f.load(a.vector, at(f, a, row, first)))
+        type = a.element if lanes == 1 else a.vector
+        block.bind(call.epilogue.value, f.load(type, at(f, a, row, first)))
         block.run(call.epilogue.body)
 
     whole = count - count % a.lanes

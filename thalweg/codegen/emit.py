@@ -65,13 +65,12 @@ def emit(kernel: Kernel, target: Target) -> NativeKernel:
     position = {buffer.name: n for n, buffer in enumerate(params)}
     module = Module()
     launches: list[Launch] = []
-    repeats = False
+    pairs = in_place_pairs(kernel, position)
     for piece in _pieces(kernel.body):
         symbol = f"loops_{len(launches)}"
         copied = copied_first(kernel) if not launches else None
-        writer = _Writer(kernel, position, target, module, piece, copied)
+        writer = _Writer(kernel, position, target, module, piece, copied, once=bool(pairs))
         launches.append(writer.write(symbol))
-        repeats = repeats or writer.repeats
     workspaces = tuple(
         max(1, b.size * b.dtype.itemsize) for b in kernel.params if b.mode == "workspace"
     )
@@ -79,7 +78,7 @@ def emit(kernel: Kernel, target: Target) -> NativeKernel:
     outside = [b for b in kernel.params if b.mode != "workspace"]
     return NativeKernel(
         kernel.name, module.text(), tuple(launch for launch in launches if launch.extent),
-        workspaces, () if repeats else in_place_pairs(kernel, position), total.flops,
+        workspaces, pairs, total.flops,
         sum(b.size * b.dtype.itemsize for b in outside),
     )  # fmt: skip
 
@@ -197,7 +196,7 @@ class _Writer:
     module: Module
     piece: _Piece
     copied: tuple[Buffer, Buffer] | None = None  # all it does, unless both are one
-    repeats: bool = False
+    once: bool = False  # no element is computed twice: results may lie in operands' memory
 
     def write(self, symbol: str) -> Launch:
         piece = self.piece
@@ -205,6 +204,7 @@ class _Writer:
         params = [("ptr noalias", "args"), ("i64", "lo"), ("i64", "hi")]
         with self.module.function(symbol, params) as f:
             block = Nest(f, self.target, self._places(f))
+            block.once = self.once
             tiles = tiling(piece.units, piece.row, self.kernel.params)
             row_blocks, row_step = self._row_blocks(block)
             if tiles is not None:
@@ -221,7 +221,6 @@ class _Writer:
                     self._run(block, units)
                 elif extent > 1:
                     self._run_streaming(block, units, streams)
-            self.repeats = block.repeats
         return Launch(symbol, extent, self._chunk(extent))
 
     def _unless_in_place(self, f: Function) -> AbstractContextManager[None]:

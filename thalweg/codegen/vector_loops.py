@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.dtypes import DType, float32, int64
 from ..ir.loops import (
@@ -77,10 +77,10 @@ class Span:
 
 
 class Nest(Block):
-    """A block whose vector loops run on vectors. ``repeats`` tells whether one of them runs some
-    of its iterations twice."""
+    """A block whose vector loops run on vectors. ``once`` says that no iteration may run twice, as
+    a result may share memory with what it is computed from."""
 
-    repeats = False
+    once = False
 
     def loop(self, loop: For) -> None:
         if self.lanes == 1 and loop.kind == "vector":
@@ -103,8 +103,8 @@ class Nest(Block):
         if lanes == 1:
             return False
         shape = shape_of(loop.body, self.dtypes)
-        if shape.repeatable and span.total is not None and span.total % lanes:
-            self.repeats = self.repeats or span.total > lanes
+        if self.once:
+            shape = replace(shape, repeatable=False)
         _Widened(self, loop, span, lanes, self.accumulators(loop.body)).run(shape)
         return True
 
@@ -219,7 +219,9 @@ class _Widened:
         totals = starts
         if whole != first:
             totals = self._in_blocks(first, whole, starts, list(combiners.values()), stride)
-        masked = maskable(self.outer.target, shape.narrowest)
+        # A single iteration stays scalar: under a constant mask of one lane, LLVM (20) stores as
+        # many bytes as the register's element has, even where memory's has fewer.
+        masked = maskable(self.outer.target, shape.narrowest) and rest != 1
         if rest != 0 and masked:
             totals = self._masked(whole, rest, totals)
         for (key, combine), sums in zip(combiners.items(), totals):

@@ -54,7 +54,8 @@ def pays(problem: Problem, tile: Tile) -> bool:
     taps = len(problem.axes[0].parts[0])
     transforms = 12 * tiles * (rows + channels) + 24 * rows * channels
     indirect = maps(OUTPUTS, taps).size ** 2 * (tiles * rows * channels + transforms)
-    direct = taps**2 * problem.batch * problem.positions * rows * channels
+    columns = round_up(taps**2 * problem.channels, tile.columns)
+    direct = problem.batch * problem.positions * rows * columns
     return tiles > 0 and indirect < 0.8 * direct
 
 
