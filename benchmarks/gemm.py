@@ -17,6 +17,7 @@ sequences of 256, vocabulary 65), forward and backward, and adds up their times.
 from __future__ import annotations
 
 import ctypes
+import math
 import statistics
 import sys
 import time
@@ -160,6 +161,11 @@ def _aligned(size: int) -> Any:
     return raw[start : start + size]
 
 
+def _array(shape: tuple[int, ...]) -> Any:
+    """Memory for float32 numbers as both libraries would make it."""
+    return _aligned(4 * math.prod(shape)).view(np.float32).reshape(shape)
+
+
 def peak() -> float:
     """Multiply-adds a second, times two, of one core in a loop of nothing else: the best in a time
     that is longer than what disturbs it."""
@@ -263,9 +269,11 @@ def measure(case: Case, threads: int) -> tuple[Ours, float, float]:
 
     spec, x_shape, y_shape = case
     rng = np.random.default_rng(0)
-    x, y = (rng.normal(size=s).astype(np.float32) for s in (x_shape, y_shape))
+    x, y = (_array(s) for s in (x_shape, y_shape))
+    for each in (x, y):
+        each[...] = rng.normal(size=each.shape)
     theirs, result = _torch_call(spec, torch.from_numpy(x), torch.from_numpy(y))
-    out = np.empty(tuple(result.shape), np.float32)
+    out = _array(tuple(result.shape))
     ours = Ours(instantiate(call_of(spec, x, y, out.shape), host()), [x, y, out])
     ours(), theirs()
     np.testing.assert_allclose(out, result.numpy(), rtol=2e-3, atol=2e-3)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall
 from ..runtime.native import Launch, NativeKernel
-from .builder import Function, Int, Val
+from .builder import Function, Int, Val, as_value
 from .gemm_finish import Finish, touched
 from .gemm_operands import ARGUMENTS, Operands
 from .gemm_plan import Plan
 from .gemm_shape import Problem
-from .gemm_tile import LINE, Numbers, Source, Tile
+from .gemm_tile import LINE, Numbers, Source, Stream, Tile
 from .target import Target
 
 UNROLL = 4  # steps of the sum at a time
@@ -68,6 +68,8 @@ class Driver(Operands):
         if self.a.how == "direct":
             a = Source(self.a.step(self.a.axis), self.problem.inner.a, False)
         direct_b = self.b.how == "direct"
+        self.fetches = self.direct < 0 and plan.splits == 1 and bool(self.finish.fetched)
+        streams = self._streams()
         self.tiles: dict[int, Tile] = {}
         tail = self.a.tail
         heights = {height for height in (min(plan.rows, self.a.axis.size), tail) if height}
@@ -81,21 +83,29 @@ class Driver(Operands):
             self.tiles[height] = Tile(
                 f"tile{height}", height, plan.vectors, a, b, self.numbers,
                 accumulates=self.blocks > 1, even=even, ahead=8 if direct_b else 0,
-                unroll=UNROLL, lines=self.lines,
+                unroll=UNROLL, lines=self.lines, streams=streams,
+                per=-(-height * UNROLL // plan.depth),
             )  # fmt: skip
             self.tiles[height].emit(self.module)
         self._pack_functions()
         for valid in {self.columns if self.b.axis.size >= self.columns else 0, self.b.tail}:
             if valid and (self.direct < 0 or valid < self.columns):
                 self.finish.emit(self.module, f"finish{valid}", valid)
-        self.fetches = self.direct < 0 and plan.splits == 1 and bool(self.finish.fetched)
-        if self.fetches:
-            self.finish.emit_fetch(self.module, "fetch", plan.rows)
         if self.blocks > 1:
             tile = plan.rows * self.columns
             self.zeros = self.module.constant(
                 "zeros", f"[{tile} x {self.numbers.register}] zeroinitializer"
             )
+
+    def _streams(self) -> tuple[Stream, ...]:
+        """What tiles fetch: the epilogue's operands and results, or where they write their sums
+        themselves, unless that is a small buffer at hand."""
+        if self.fetches:
+            buffers = [self.call.params[k] for k in self.finish.fetched]
+            return tuple(Stream(self.columns * b.dtype.itemsize, b.mode == "out") for b in buffers)
+        if self.direct >= 0 or self.plan.splits > 1:
+            return (Stream(self.columns * self.numbers.bytes, True),)
+        return ()
 
     # --- tiles ----------------------------------------------------------------------------------
 
@@ -227,15 +237,16 @@ class Driver(Operands):
             out = target if last is None else f.select(last, target, sums)
             step = stride if last is None else f.select(last, stride, step)
         height = self.a.tail if short else plan.rows
-
-        def fetch() -> None:
-            self.finish.fetch(f, "fetch", f.param("args"), s.outer, row, col)
-
-        if self.fetches and last is None:
-            fetch()
-        elif self.fetches and last is not None:
-            with f.when(last):
-                fetch()
+        streams: list[tuple[Val, Int]] = []
+        if self.fetches:
+            streams = self.finish.streams(f, f.param("args"), s.outer, row, col)
+            if last is not None:  # what is at hand anyway, until the sums are complete
+                streams = [
+                    (f.select(last, start, sums), f.select(last, as_value(step), as_value(0)))
+                    for start, step in streams
+                ]
+        elif self.tiles[height].streams:
+            streams = [(out, f.mul(step, self.numbers.bytes))]
         following = None
         if self.lines:
             part = f.mul(f.mul(row_tile, s.depth), self.lines * LINE // UNROLL)
@@ -243,7 +254,7 @@ class Driver(Operands):
             if self.a.most > UNROLL and self.a.how != "direct":
                 early = f.test("slt", row_tile, UNROLL)
                 following = f.select(early, following, f.gep(register, a, self.a.stride))
-        self.tiles[height].call(f, a, b, along, out, step, s.depth, before, following)
+        self.tiles[height].call(f, a, b, along, out, step, s.depth, before, following, streams)
         if direct or plan.splits > 1:
             return
         name = f"finish{self.b.tail if tail else self.columns}"

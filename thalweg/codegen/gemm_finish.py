@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir.anchor import AnchorCall
@@ -22,7 +22,7 @@ from ..ir.loops import (
 from .access import Place
 from .builder import Function, Int, Module, Val, literal, vector
 from .gemm_shape import NONE, Axis, Problem, plain_store
-from .gemm_tile import LINE, Numbers, fetch_line
+from .gemm_tile import Numbers
 from .in_place import in_place_pairs
 from .statements import Block
 from .target import Target
@@ -106,32 +106,18 @@ class Finish:
         size = sum(call.params[k].dtype.itemsize for k in found) * math.prod(call.shape)
         return found if size > NEAR_BYTES else []
 
-    def emit_fetch(self, module: Module, name: str, rows: int) -> None:
-        """A function called as name(args, outer..., row, col), which fetches what the epilogue of
-        the tile there will read and write."""
-        outer = [("i64", f"o{k}") for k in range(len(self.problem.outer))]
-        params = [("ptr", "args"), *outer, ("i64", "row"), ("i64", "col")]
-        with module.function(name, params, internal=True) as f:
-            at: dict[Axis, Int] = {
-                axis: f.param(f"o{k}") for k, axis in enumerate(self.problem.outer)
-            }
-            first = f.add(self.offset(f, {**at, self.problem.row: f.param("row")}), f.param("col"))
-            step = self.stride(self.problem.row)
-            for k in self.fetched:
-                buffer = self.call.params[k]
-                bytes = buffer.dtype.itemsize
-                start = f.load("ptr", f.gep("ptr", f.param("args"), k))
-                start = f.gep("i8", start, f.mul(first, bytes))
-                for row in range(rows):
-                    for line in range(0, self.columns * bytes, LINE):
-                        place = f.gep("i8", start, row * step * bytes + line)
-                        fetch_line(f, place, buffer.mode == "out")
-
-    def fetch(
-        self, f: Function, name: str, args: Val, outer: list[Int], row: Int, col: Int
-    ) -> None:  # fmt: skip
-        sizes = [x if isinstance(x, Val) else literal(x, "i64") for x in (*outer, row, col)]
-        f.call("void", name, args, *sizes)
+    def streams(
+        self, f: Function, args: Val, outer: Sequence[Int], row: Int, col: Int
+    ) -> list[tuple[Val, Int]]:
+        """Where the rows of what is ``fetched`` begin for a tile, and their distance in bytes."""
+        at: dict[Axis, Int] = {**dict(zip(self.problem.outer, outer)), self.problem.row: row}
+        first, step = f.add(self.offset(f, at), col), self.stride(self.problem.row)
+        found: list[tuple[Val, Int]] = []
+        for k in self.fetched:
+            bytes = self.call.params[k].dtype.itemsize
+            start = f.load("ptr", f.gep("ptr", args, k))
+            found.append((f.gep("i8", start, f.mul(first, bytes)), step * bytes))
+        return found
 
     def invoke(
         self, f: Function, name: str, args: Val, tile: Val, rows: Int,

@@ -7,6 +7,7 @@ vectors and multiplies it with a column of A, broadcast element by element. B co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.dtypes import DType
@@ -91,15 +92,26 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """Memory that a tile fetches while it computes, because it, or the epilogue behind it, will
+    need it: ``bytes`` of each of its rows, ``step`` bytes apart from ``start`` on."""
+
+    bytes: int
+    for_writing: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     """One micro-kernel function, called as
 
-    name(a, b, along, out, row_step, depth, before, following)
+    name(a, b, along, out, row_step, depth, before, following, start, step, ...)
 
     which writes its sums to ``out``, rows ``row_step`` elements apart. ``along`` is the distance of
     B's rows, for tiles that read B packed and as it lies. A tile that ``accumulates`` adds what
     lies at ``before``. ``unroll`` divides every depth if ``even``. A tile with ``lines`` fetches
-    so many cache lines from ``following`` on in each ``unroll`` steps.
+    so many cache lines from ``following`` on in each ``unroll`` steps. There is a ``start`` and a
+    ``step`` for each of its ``streams``, of which it fetches ``per`` rows in each ``unroll`` steps:
+    all at once they would hold up the loads of the first steps.
     """
 
     name: str
@@ -113,6 +125,8 @@ class Tile:
     unroll: int = 4
     ahead: int = 0  # rows of B to prefetch in advance
     lines: int = 0
+    streams: tuple[Stream, ...] = ()
+    per: int = 1
 
     @property
     def columns(self) -> int:
@@ -121,41 +135,64 @@ class Tile:
     def emit(self, module: Module) -> None:
         params = [("ptr", "a"), ("ptr", "b"), ("i64", "along"), ("ptr", "out"), ("i64", "row_step")]
         params += [("i64", "depth"), ("ptr", "before"), ("ptr", "following")]
+        for n in range(len(self.streams)):
+            params += [("ptr", f"start{n}"), ("i64", f"step{n}")]
         with module.function(self.name, params, internal=True) as f:
             self._body(f)
 
     def call(
         self, f: Function, a: Val, b: Val, along: Int, out: Val, row_step: Int, depth: Int,
         before: Val | None = None, following: Val | None = None,
+        streams: Sequence[tuple[Val, Int]] = (),
     ) -> None:  # fmt: skip
         nothing = Val("ptr", "null")
         f.call(
             "void", self.name, a, b, as_value(along), out, as_value(row_step), as_value(depth),
             before or nothing, following or nothing,
+            *(x for start, step in streams for x in (start, as_value(step))),
         )  # fmt: skip
 
     def _body(self, f: Function) -> None:
         numbers, count = self.numbers, self.rows * self.vectors
         depth = f.param("depth")
-        for i in range(self.rows):
-            row = f.gep(numbers.register, f.param("out"), f.mul(f.param("row_step"), i))
-            self._prefetch(f, row, for_writing=True)
         sums = [numbers.zero(numbers.lanes)] * count
         rest: Int = 0 if self.even else f.rem(depth, self.unroll)
         whole = f.sub(depth, rest)
-        with f.carry(0, whole, sums, self.unroll) as (k, now, following):
-            for line in range(self.lines):
-                at = f.add(f.mul(k, self.lines * LINE // self.unroll), line * LINE)
-                fetch_line(f, f.gep("i8", f.param("following"), at), level=2)
-            for step in range(self.unroll):
-                now = self._step(f, k, step, now)
-            following[:] = now
-        sums = following
+        begin: Int = 0
+        if self.streams:
+            begin = f.min(whole, -(-self.rows // self.per) * self.unroll)
+            sums = self._steps(f, 0, begin, sums, fetches=True)
+        sums = self._steps(f, begin, whole, sums)
         if not self.even:
             with f.carry(whole, depth, sums) as (k, now, following):
                 following[:] = self._step(f, k, 0, now)
             sums = following
         self._write(f, sums)
+
+    def _steps(
+        self, f: Function, begin: Int, end: Int, sums: list[Val], fetches: bool = False
+    ) -> list[Val]:  # fmt: skip
+        """The steps ``begin .. end``, ``unroll`` at a time."""
+        with f.carry(begin, end, sums, self.unroll) as (k, now, following):
+            for line in range(self.lines):
+                at = f.add(f.mul(k, self.lines * LINE // self.unroll), line * LINE)
+                fetch_line(f, f.gep("i8", f.param("following"), at), level=2)
+            if fetches:
+                self._fetch(f, f.div(k, self.unroll))
+            for step in range(self.unroll):
+                now = self._step(f, k, step, now)
+            following[:] = now
+        return following
+
+    def _fetch(self, f: Function, group: Int) -> None:
+        """The next rows of the streams."""
+        for n, stream in enumerate(self.streams):
+            step = f.param(f"step{n}")
+            first = f.gep("i8", f.param(f"start{n}"), f.mul(f.mul(group, self.per), step))
+            for row in range(self.per):
+                start = f.gep("i8", first, f.mul(step, row))
+                for line in range(0, stream.bytes, LINE):
+                    fetch_line(f, f.gep("i8", start, line), stream.for_writing)
 
     def _step(self, f: Function, k: Val, step: int, sums: list[Val]) -> list[Val]:
         numbers, along = self.numbers, self.b.along
@@ -167,7 +204,8 @@ class Tile:
         ]
         if self.ahead:
             ahead = self.b.at(f, numbers, b, f.mul(self.ahead, self.b.along))
-            self._prefetch(f, ahead)
+            for line in range(0, self.columns * numbers.bytes, LINE):
+                fetch_line(f, f.gep("i8", ahead, line))
         a = self.a.at(f, numbers, f.param("a"), f.mul(k, self.a.along))
         sums = list(sums)
         for i in range(self.rows):
@@ -177,11 +215,6 @@ class Tile:
                 n = i * self.vectors + j
                 sums[n] = numbers.multiply_add(f, x, y, sums[n])
         return sums
-
-    def _prefetch(self, f: Function, row: Val, for_writing: bool = False) -> None:
-        """The cache lines of a row of the tile."""
-        for line in range(0, self.columns * self.numbers.bytes, LINE):
-            fetch_line(f, f.gep("i8", row, line), for_writing)
 
     def _write(self, f: Function, sums: list[Val]) -> None:
         numbers = self.numbers
