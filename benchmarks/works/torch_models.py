@@ -39,6 +39,8 @@ def gpt(lib: Any, size: Gpt) -> Any:
             self.norm = nn.LayerNorm(size.width)
             self.head = nn.Linear(size.width, size.vocabulary, bias=False)
             self.head.weight = self.token.weight
+            for table in (self.token, self.position):
+                nn.init.normal_(table.weight, std=0.02)
 
         def forward(self, tokens: Any) -> Any:
             places = lib.arange(tokens.shape[1])

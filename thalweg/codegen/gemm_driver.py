@@ -12,7 +12,7 @@ from .gemm_finish import Finish, touched
 from .gemm_operands import ARGUMENTS, Operands
 from .gemm_plan import Plan
 from .gemm_shape import Problem
-from .gemm_tile import LINE, Numbers, Source, Stream, Tile
+from .gemm_tile import LINE, Numbers, Source, Tile
 from .target import Target
 
 UNROLL = 4  # steps of the sum at a time
@@ -97,14 +97,14 @@ class Driver(Operands):
                 "zeros", f"[{tile} x {self.numbers.register}] zeroinitializer"
             )
 
-    def _streams(self) -> tuple[Stream, ...]:
+    def _streams(self) -> tuple[int, ...]:
         """What tiles fetch: the epilogue's operands and results, or where they write their sums
         themselves, unless that is a small buffer at hand."""
         if self.fetches:
             buffers = [self.call.params[k] for k in self.finish.fetched]
-            return tuple(Stream(self.columns * b.dtype.itemsize, b.mode == "out") for b in buffers)
+            return tuple(self.columns * b.dtype.itemsize for b in buffers)
         if self.direct >= 0 or self.plan.splits > 1:
-            return (Stream(self.columns * self.numbers.bytes, True),)
+            return (self.columns * self.numbers.bytes,)
         return ()
 
     # --- tiles ----------------------------------------------------------------------------------

@@ -92,8 +92,10 @@ class Finish:
     @property
     def fetched(self) -> list[int]:
         """The parameters whose lines are worth fetching while a tile is computed: those that the
-        epilogue reads or writes element by element, if they are too large for the caches. A tile
-        touches a few lines of each, too far apart for the processor to see them coming."""
+        epilogue reads element by element, or else writes, if they are too large for the caches. A
+        tile touches a few lines of each, too far apart for the processor to see them coming.
+        Results beside operands often lie in the same memory, and stores can wait: fetching more
+        streams than the processor has room for outstanding loads costs more than it saves."""
         call, col = self.call, self.problem.col
         if col.dim is None or self.stride(col) != 1:
             return []
@@ -104,7 +106,9 @@ class Finish:
             if buffer.name in names and buffer.shape == call.shape
         ]
         size = sum(call.params[k].dtype.itemsize for k in found) * math.prod(call.shape)
-        return found if size > NEAR_BYTES else []
+        if size <= NEAR_BYTES:
+            return []
+        return [k for k in found if call.params[k].mode == "in"] or found
 
     def streams(
         self, f: Function, args: Val, outer: Sequence[Int], row: Int, col: Int

@@ -18,12 +18,10 @@ from .types import as_computed, memory_type, register_type
 LINE = 64  # bytes
 
 
-def fetch_line(f: Function, pointer: Val, for_writing: bool = False, level: int = 1) -> None:
+def fetch_line(f: Function, pointer: Val, level: int = 1) -> None:
     """Ask for a cache line; ``level`` is the cache that it shall come to."""
     f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    f.emit(
-        f"call void @llvm.prefetch.p0({pointer}, i32 {int(for_writing)}, i32 {4 - level}, i32 1)"
-    )
+    f.emit(f"call void @llvm.prefetch.p0({pointer}, i32 0, i32 {4 - level}, i32 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +90,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """Memory that a tile fetches while it computes, because it, or the epilogue behind it, will
-    need it: ``bytes`` of each of its rows, ``step`` bytes apart from ``start`` on."""
-
-    bytes: int
-    for_writing: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Tile:
     """One micro-kernel function, called as
 
@@ -109,9 +98,11 @@ class Tile:
     which writes its sums to ``out``, rows ``row_step`` elements apart. ``along`` is the distance of
     B's rows, for tiles that read B packed and as it lies. A tile that ``accumulates`` adds what
     lies at ``before``. ``unroll`` divides every depth if ``even``. A tile with ``lines`` fetches
-    so many cache lines from ``following`` on in each ``unroll`` steps. There is a ``start`` and a
-    ``step`` for each of its ``streams``, of which it fetches ``per`` rows in each ``unroll`` steps:
-    all at once they would hold up the loads of the first steps.
+    so many cache lines from ``following`` on in each ``unroll`` steps. What it or the
+    epilogue behind it will need is fetched meanwhile: ``streams`` are the bytes of a row of each
+    piece of such memory, ``start`` and ``step`` say where the first row lies and how far apart they
+    are. ``per`` rows are fetched in each ``unroll`` steps: all at once they would hold up the loads
+    of the first steps.
     """
 
     name: str
@@ -125,7 +116,7 @@ class Tile:
     unroll: int = 4
     ahead: int = 0  # rows of B to prefetch in advance
     lines: int = 0
-    streams: tuple[Stream, ...] = ()
+    streams: tuple[int, ...] = ()
     per: int = 1
 
     @property
@@ -186,13 +177,13 @@ class Tile:
 
     def _fetch(self, f: Function, group: Int) -> None:
         """The next rows of the streams."""
-        for n, stream in enumerate(self.streams):
+        for n, size in enumerate(self.streams):
             step = f.param(f"step{n}")
             first = f.gep("i8", f.param(f"start{n}"), f.mul(f.mul(group, self.per), step))
             for row in range(self.per):
                 start = f.gep("i8", first, f.mul(step, row))
-                for line in range(0, stream.bytes, LINE):
-                    fetch_line(f, f.gep("i8", start, line), stream.for_writing)
+                for line in range(0, size, LINE):
+                    fetch_line(f, f.gep("i8", start, line), level=2)
 
     def _step(self, f: Function, k: Val, step: int, sums: list[Val]) -> list[Val]:
         numbers, along = self.numbers, self.b.along
