@@ -27,7 +27,9 @@ class Driver(Operands):
         super().__init__(call, problem, plan, numbers)
         self.finish = Finish(call, problem, numbers, target, self.columns)
         # The first tiles of a packed panel of B fetch the next one meanwhile, from far away.
-        self.lines = max(1, UNROLL // self.a.most) if self.b.how == "shared" else 0
+        lines = -(-self.columns * numbers.bytes // LINE)  # of a step
+        tiles = min(UNROLL, self.a.most)
+        self.lines = -(-lines * UNROLL // tiles) if self.b.how == "shared" else 0
         self.direct = self.finish.direct if plan.splits == 1 else -1
         at_hand = self.b.how == "shared" or (self.b.how == "local" and self.b.whole_rows)
         self.row_by_row = at_hand and self.blocks == 1 and _moved(call) >= 4

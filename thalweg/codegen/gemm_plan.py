@@ -61,7 +61,9 @@ class Plan:
 def choose(problem: Problem, numbers: Numbers, target: Target, kept: bool = False) -> Plan:
     """The plan of a product; ``kept`` tells whether B, once packed, serves many of them."""
     m, n, k = problem.row.size, problem.col.size, problem.inner.size
-    flat = problem.depth <= FLAT_DEPTH and m * n * numbers.bytes >= target.cache
+    across_lines = n * numbers.bytes % LINE > 0
+    flat = problem.depth <= FLAT_DEPTH or across_lines
+    flat = flat and m * n * numbers.bytes >= target.cache
     rows, vectors = tile_shape(m, n, numbers.lanes, target, flat)
     columns = vectors * numbers.lanes
     row_panels, col_panels = -(-m // rows), -(-n // columns)
@@ -151,7 +153,7 @@ def _in_roomy_cache(
 
 def tile_shape(m: int, n: int, lanes: int, target: Target, flat: bool = False) -> tuple[int, int]:
     """Rows and vectors of the tile that does the least work in all, counted in half cycles. With
-    ``flat`` products, writing the result matters most: long rows of it."""
+    ``flat`` products, what the result costs matters most: it is written in long rows."""
     free = target.registers - 1
     most_sums = 24 if target.vector_bytes == 64 else free
     full = 6 if target.registers == 16 else 12 if target.vector_bytes == 64 else 8
