@@ -35,7 +35,8 @@ def gemm(call: AnchorCall, target: Target) -> NativeKernel:
     if way:
         made = Thin(call, problem, numbers, target, way).build(_name(problem))
     else:
-        plan = choose(problem, numbers, target, problem.b.buffer in call.kept)
+        kept = problem.b.buffer in (*call.kept, *call.lasting)
+        plan = choose(problem, numbers, target, kept)
         made = Driver(call, problem, plan, numbers, target).build(_name(problem))
     return replace(made, in_place=epilogue_pairs(call))
 
