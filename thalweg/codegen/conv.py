@@ -58,7 +58,8 @@ def conv_weight_grad(call: AnchorCall, target: Target) -> NativeKernel:
     single = problem.channels == problem.rows == 1 and problem.groups > 1
     if single and direct.suits(problem, tile_for(call.dtype, target)):
         return DirectWeightGrad(call, problem, x, g, target).build()
-    if flags.winograd and winograd_weights.pays(problem, tile_for(call.dtype, target)):
+    tile = winograd_weights.tile_of(call.dtype, target, problem)
+    if flags.winograd and winograd_weights.pays(problem, tile):
         return WinogradWeightGrad(call, problem, x, g, target).build()
     return WeightGrad(call, problem, x, g, target).build()
 
@@ -69,7 +70,8 @@ def correlate(call: AnchorCall, problem: Problem, x: Operand, target: Target) ->
         return Direct(call, problem, x, target).build()
     w = call.operands[1].buffer
     lasting = w in call.kept or w in call.lasting
-    if flags.winograd and winograd_plan.pays(problem, tile_for(call.dtype, target), lasting):
+    tile = winograd_plan.tile_of(call.dtype, target, problem)
+    if flags.winograd and winograd_plan.pays(problem, tile, lasting):
         return Winograd(call, problem, x, target).build()
     return Multiply(call, problem, x, target).build()
 

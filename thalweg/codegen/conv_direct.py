@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, vector
-from .conv_pack import ceil_div
 from .conv_problem import Layout, Problem, Tap, copy_layout
 from .conv_result import Finish, Writer
 from .conv_spread import argument, write_plane
-from .conv_tile import Tile, multiply_add, tile_for
+from .conv_tile import Tile, ceil_div, multiply_add, tile_for
 from .target import Target
 from .types import as_computed, memory_type
 

@@ -9,23 +9,31 @@ from ..ir.anchor import AnchorCall, Operand
 from ..ir.loops import compute_dtype
 from ..runtime.native import Launch, NativeKernel
 from .builder import Int, Module, Val, as_value
-from .conv_pack import (
+from .conv_pack import (  # fmt: skip
     COLUMNS,
     INLINE_TAPS,
     WEIGHTS,
     Pass,
     block_loop,
-    ceil_div,
     packed_elements,
     plan_passes,
-    round_up,
     write_columns,
     write_weights,
-)  # fmt: skip
+)
 from .conv_problem import Layout, Problem, copy_layout, direct_layout
 from .conv_result import Finish, Writer
 from .conv_spread import SPREAD, argument, write_spread
-from .conv_tile import THIN, TILE, Tile, few_columns, tile_for, write_thin, write_tile
+from .conv_tile import (
+    THIN,
+    TILE,
+    Tile,
+    ceil_div,
+    few_columns,
+    round_up,
+    tile_for,
+    write_thin,
+    write_tile,
+)
 from .target import Target
 
 MULTIPLY, PRODUCT = "multiply", "product"
@@ -89,7 +97,8 @@ class Multiply:
     def __init__(self, call: AnchorCall, problem: Problem, x: Operand, target: Target) -> None:
         self.call, self.problem, self.x, self.w = call, problem, x, call.operands[1]
         self.target = target
-        self.tile = tile_for(call.dtype, target)
+        positions = problem.batch * problem.positions
+        self.tile = tile_for(call.dtype, target, problem.rows, positions, thin=True)
         direct = direct_layout(problem, x)
         if x.dtype is not compute_dtype(x.dtype):
             direct = None
@@ -98,7 +107,7 @@ class Multiply:
         self.passes = plan_passes(problem, self.layout, self.tile, DEPTH)
         self.inline = len(self.passes) == 1 and self.passes[0].taps <= INLINE_TAPS
         self.cut = cut_tasks(problem, self.passes, self.tile)
-        self.few = few_columns(problem.batch * problem.positions, self.tile)
+        self.few = few_columns(positions, self.tile)
         first = len(call.params)
         self.weights_at, self.source_at = first, first + 1 if self.copied else x.buffer
 

@@ -14,7 +14,7 @@ from ..ir.anchor import Operand
 from .builder import Function, Int, Module, Val, as_value, literal
 from .conv_problem import Layout, Problem
 from .conv_spread import argument
-from .conv_tile import Tile
+from .conv_tile import Tile, ceil_div, round_up
 from .types import as_computed, memory_type
 
 WEIGHTS, COLUMNS = "weights", "columns"
@@ -22,14 +22,6 @@ INLINE_TAPS = 12  # so many taps are written out in the loop over channels
 MISSING = -1
 SHORT_RUNS = 6  # of a register each, copied faster than their elements one by one
 MOST_ROWS = 1024  # of all parts together
-
-
-def ceil_div(x: int, y: int) -> int:
-    return -(-x // y)
-
-
-def round_up(x: int, y: int) -> int:
-    return ceil_div(x, y) * y
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from .types import register_type
 
 TILE, THIN = "tile", "thin"
 UNROLL = 4
+LINE = 64  # bytes
 FEW_COLUMNS = 4  # so many are multiplied faster by vectors of rows
 
 
@@ -41,12 +42,32 @@ class Tile:
         return literal(0, self.vector)
 
 
-def tile_for(dtype: DType, target: Target) -> Tile:
-    """The tile whose accumulators, two vectors of columns and a broadcast fill the registers."""
+def ceil_div(x: int, y: int) -> int:
+    return -(-x // y)
+
+
+def round_up(x: int, y: int) -> int:
+    return ceil_div(x, y) * y
+
+
+def tile_for(
+    dtype: DType, target: Target, rows: int = 0, columns: int = 0, thin: bool = False
+) -> Tile:
+    """The tile whose accumulators, vectors of columns and a broadcast fill the registers. Of wide
+    vectors there are two shapes: the one that computes less beyond so many rows and columns, the
+    last few of which may be `thin`."""
     dtype = compute_dtype(dtype)
-    rows = 6 if target.registers == 16 else 12
     lanes = max(target.lanes(dtype.itemsize), 2)
-    return Tile(dtype, register_type(dtype), rows, 2, lanes)
+    shapes = [(6 if target.registers == 16 else 12, 2)]
+    if target.vector_bytes == 64:
+        shapes.append((8, 3))
+    tiles = [Tile(dtype, register_type(dtype), *shape, lanes) for shape in shapes]
+
+    def computed(tile: Tile) -> int:
+        width = columns if thin and few_columns(columns, tile) else round_up(columns, tile.columns)
+        return round_up(rows, tile.rows) * width
+
+    return min(tiles, key=computed)
 
 
 def multiply_add(f: Function, a: Val, b: Val, c: Val) -> Val:
@@ -96,7 +117,7 @@ def write_tile(module: Module, tile: Tile) -> None:
         zeros = [tile.zero()] * (tile.rows * tile.vectors)
         with f.carry(0, whole, zeros, UNROLL) as (k, sums, out):
             for u in range(UNROLL):
-                if u % 2 == 0:
+                if u % max(1, min(2, LINE // (tile.rows * tile.size))) == 0:
                     ahead(k, u)
                 sums = step(k, u, sums)
             out[:] = sums

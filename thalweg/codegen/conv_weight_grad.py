@@ -17,11 +17,10 @@ from ..ir.anchor import AnchorCall, Operand
 from ..ir.loops import compute_dtype
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, as_value, literal, vector
-from .conv_pack import ceil_div, round_up
 from .conv_problem import Layout, Problem, copy_layout, direct_layout
 from .conv_result import Writer, write_run
 from .conv_spread import SPREAD, argument, write_spread
-from .conv_tile import TILE, Tile, store_front, tile_for, write_tile
+from .conv_tile import TILE, Tile, ceil_div, round_up, store_front, tile_for, write_tile
 from .target import Target
 from .types import as_computed, memory_type
 
@@ -70,7 +69,8 @@ class WeightGrad:
         self, call: AnchorCall, problem: Problem, x: Operand, g: Operand, target: Target
     ) -> None:
         self.call, self.problem, self.x, self.g = call, problem, x, g
-        self.target, self.tile = target, tile_for(call.dtype, target)
+        columns = problem.channels * len(problem.parts[0])
+        self.target, self.tile = target, tile_for(call.dtype, target, problem.rows, columns)
         direct = direct_layout(self.problem, self.x)
         if x.dtype is not compute_dtype(x.dtype):
             direct = None
@@ -78,7 +78,7 @@ class WeightGrad:
         self.copied = direct is None
         problem, tile = self.problem, self.tile
         self.taps = problem.parts[0]
-        self.columns = problem.channels * len(self.taps)
+        self.columns = columns
         lines = problem.batch * problem.positions // max(problem.grid[-1], 1)
         self.blocks = cut_blocks(problem.grid[-1], lines, tile.lanes)
         self._cut()

@@ -22,22 +22,22 @@ from dataclasses import replace
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, as_value, literal
-from .conv_pack import COLUMNS, Pass, ceil_div, write_columns
+from .conv_pack import COLUMNS, Pass, write_columns
 from .conv_problem import Axis, Layout, Problem, Tap, copy_layout
 from .conv_result import Finish, Writer
 from .conv_spread import SPREAD, argument, write_spread
-from .conv_tile import (
+from .conv_tile import (  # fmt: skip
     THIN,
     TILE,
+    ceil_div,
     few_columns,
     store_front,
-    tile_for,
     write_thin,
     write_tile,
-)  # fmt: skip
+)
 from .target import Target
 from .types import as_computed, memory_type
-from .winograd_plan import BLOCK, DEPTH, OUTPUTS, ROWS, choose_cut
+from .winograd_plan import BLOCK, DEPTH, OUTPUTS, ROWS, choose_cut, tile_of
 from .winograd_transforms import Maps, combination, maps
 
 FILTERS, PATCHES, RESULTS, MULTIPLY = "filters", "patches", "results", "multiply"
@@ -76,7 +76,7 @@ class Winograd:
         outputs: int = OUTPUTS,
     ) -> None:  # fmt: skip
         self.call, self.problem, self.x, self.w = call, problem, x, call.operands[1]
-        self.target, self.tile = target, tile_for(call.dtype, target)
+        self.target, self.tile = target, tile_of(call.dtype, target, problem)
         self.maps = maps(outputs, len(problem.axes[0].parts[0]))
         self.tiles = tiled(problem, self.maps)
         self.layout = copy_layout(self.tiles)

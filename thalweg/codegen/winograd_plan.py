@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .conv_pack import ceil_div, round_up
+from ..core.dtypes import DType
 from .conv_problem import Problem
-from .conv_tile import Tile
+from .conv_tile import Tile, ceil_div, round_up, tile_for
+from .target import Target
 from .winograd_transforms import Maps, maps
 
 OUTPUTS = 2  # a tile's elements per dimension; 4 gained a tenth at most and lose half a digit
@@ -36,6 +37,15 @@ def suits(problem: Problem) -> bool:
     )
 
 
+def tile_of(dtype: DType, target: Target, problem: Problem) -> Tile:
+    """The tile of the products, whose columns are the tiles of the result."""
+    return tile_for(dtype, target, problem.rows, count_tiles(problem))
+
+
+def count_tiles(problem: Problem) -> int:
+    return problem.batch * math.prod(ceil_div(a.count, OUTPUTS) for a in problem.axes)
+
+
 def pays(problem: Problem, tile: Tile, lasting: bool = False) -> bool:
     """Whether Winograd is expected to beat the direct product, both counted in multiplications.
 
@@ -45,7 +55,7 @@ def pays(problem: Problem, tile: Tile, lasting: bool = False) -> bool:
     """
     if not suits(problem) or tile.type.startswith("i"):
         return False
-    tiles = problem.batch * math.prod(ceil_div(a.count, OUTPUTS) for a in problem.axes)
+    tiles = count_tiles(problem)
     taps = len(problem.axes[0].parts[0])
     transform = maps(OUTPUTS, taps)
     if choose_cut(problem, tiles, transform, tile) is None:

@@ -22,14 +22,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..core.dtypes import DType
 from ..ir.anchor import AnchorCall, Operand
 from ..runtime.native import Launch, NativeKernel
 from .builder import Function, Int, Module, Val, as_value
-from .conv_pack import COLUMNS, Pass, ceil_div, round_up, write_columns
+from .conv_pack import COLUMNS, Pass, write_columns
 from .conv_problem import Axis, Problem, Tap, copy_layout
 from .conv_result import Writer, write_run
 from .conv_spread import SPREAD, argument, write_spread
-from .conv_tile import TILE, Tile, store_front, tile_for, write_tile
+from .conv_tile import TILE, Tile, ceil_div, round_up, store_front, tile_for, write_tile
 from .conv_weight_grad import transposed
 from .target import Target
 from .winograd import patch_offset, tiled
@@ -42,6 +43,11 @@ ROWS = 96  # of transformed gradients that stay in the second cache while panels
 PANELS = 6  # of transformed patches a task multiplies
 
 ARGUMENTS = [("ptr", "args"), ("i64", "lo"), ("i64", "hi")]
+
+
+def tile_of(dtype: DType, target: Target, problem: Problem) -> Tile:
+    """The tile of the products: rows of gradients, columns of patches."""
+    return tile_for(dtype, target, problem.rows, problem.channels)
 
 
 def pays(problem: Problem, tile: Tile) -> bool:
@@ -66,7 +72,7 @@ class WinogradWeightGrad:
         self, call: AnchorCall, problem: Problem, x: Operand, g: Operand, target: Target
     ) -> None:
         self.call, self.problem, self.x, self.g = call, problem, x, g
-        self.target, self.tile = target, tile_for(call.dtype, target)
+        self.target, self.tile = target, tile_of(call.dtype, target, problem)
         self.maps: Maps = maps(OUTPUTS, len(problem.axes[0].parts[0]))
         self.patches = tiled(problem, self.maps)
         self.blocks = replace(
