@@ -43,6 +43,7 @@ from .tensor.attach import Layout as layout
 from .tensor.attach import strided
 from .tensor.budget import memory_budget
 from .tensor.creation import as_tensor, asarray, from_numpy, scalar_tensor, tensor
+from .tensor.file_memory import UntypedStorage
 from .tensor.legacy import TYPES as _TYPES
 from .tensor.legacy import set_default_tensor_type
 from .tensor.modes import (

@@ -84,9 +84,9 @@ def test_a_device_cannot_be_changed():
         del CPU.type
 
 
-def test_only_the_cpu_holds_data():
+def test_what_is_available():
     require_available(CPU)
     require_available(Device("cpu:0"))
-    for name in ("cuda:1", "meta"):
-        with pytest.raises(RuntimeError, match=f"device '{name}' cannot hold data"):
-            require_available(Device(name))
+    require_available(Device("meta"))
+    with pytest.raises(RuntimeError, match="device 'cuda:1' is not available"):
+        require_available(Device("cuda:1"))

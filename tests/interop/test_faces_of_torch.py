@@ -258,11 +258,10 @@ def test_the_default_device():
     assert thalweg.get_default_device() == thalweg.device("cpu")
     with thalweg.device("cpu") as device:
         assert thalweg.zeros(1).device == device
-    for place in ("cuda", "meta"):
-        with pytest.raises(RuntimeError, match="cannot hold data"), thalweg.device(place):
-            pass
-        with pytest.raises(RuntimeError, match="cannot hold data"):
-            thalweg.set_default_device(place)
+    with pytest.raises(RuntimeError, match="is not available"), thalweg.device("cuda"):
+        pass
+    with pytest.raises(RuntimeError, match="is not available"):
+        thalweg.set_default_device("cuda")
 
 
 def test_typed_constructors():

@@ -229,3 +229,34 @@ def test_a_training_script_trains(mocked):
         scheduler.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+WEIGHTS = """
+import sys, torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+with torch.device("meta"):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+given = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+assert not any(map(is_traceable_wrapper_subclass, given.parameters()))
+save_file(given.state_dict(), sys.argv[1])
+with safe_open(sys.argv[1], framework="pt", device="cpu") as file:
+    state = {name: file.get_tensor(name) for name in file.keys()}
+    half = file.get_slice("0.weight")[:2]
+model.load_state_dict(state, assign=True)
+x = torch.rand(5, 3)
+assert torch.equal(model(x), given(x)) and torch.equal(half, given[0].weight[:2])
+assert torch.equal(load_file(sys.argv[1])["0.bias"], given[0].bias)
+print(torch.Tensor.__module__.partition(".")[0])
+"""
+
+
+def test_weights_by_safetensors_into_a_model_on_meta(tmp_path: Path) -> None:
+    """What loaders of pretrained models do, with the package's own reader."""
+    script = tmp_path / "weights.py"
+    script.write_text(WEIGHTS)
+    command = [sys.executable, "-m", "thalweg.mock_torch", script, tmp_path / "w.safetensors"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "thalweg\n", done.stderr

@@ -114,6 +114,8 @@ META = Device("meta")
 
 _default = CPU
 _defaults: list[Device] = []
+# Called after the default has changed, as `dtypes.default_listeners` are.
+device_listeners: list[Callable[[], object]] = []
 
 
 def get_default_device() -> Device:
@@ -122,16 +124,22 @@ def get_default_device() -> Device:
 
 
 def set_default_device(device: str | Device | None) -> None:
-    """Make new tensors there (None: on the CPU). RuntimeError where no tensor can hold data."""
+    """Make new tensors there (None: on the CPU). RuntimeError where no tensor can be."""
     global _default
     chosen = CPU if device is None else Device(device)
     require_available(chosen)
-    _default = chosen
+    if chosen.type == META.type:
+        chosen = META
+    if chosen is not _default:
+        _default = chosen
+        for listener in device_listeners:
+            listener()
 
 
 def require_available(device: Device) -> None:
-    """RuntimeError unless tensors on `device` can hold data in this build."""
-    if device.type != "cpu":
+    """RuntimeError unless tensors can be on `device` in this build."""
+    if device.type not in ("cpu", "meta"):
         raise DeviceError(
-            f"device '{device}' cannot hold data: this build of thalweg runs on 'cpu' only"
+            f"device '{device}' is not available: this build of thalweg runs on 'cpu', and infers "
+            "shapes on 'meta'"
         )

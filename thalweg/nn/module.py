@@ -13,7 +13,7 @@ from typing import Any, Self
 import thalweg
 from thalweg.nn.hooks import HookMixin
 from thalweg.nn.members import BUFFER, MODULE, PARAMETER, MemberView
-from thalweg.nn.state import StateMixin
+from thalweg.nn.state import NO_DATA, StateMixin
 from thalweg.tensor import Parameter, Tensor
 from thalweg.tensor.parameter import Buffer
 
@@ -330,7 +330,11 @@ class Module(HookMixin, StateMixin):
         def convert(tensor: Tensor) -> Tensor:
             if dtype is not None and (tensor.is_floating_point() or tensor.is_complex()):
                 tensor = tensor.to(dtype)
-            return tensor if device is None else tensor.to(device)
+            if device is None:
+                return tensor
+            if tensor.is_meta and thalweg.device(device).type != "meta":
+                raise NotImplementedError(NO_DATA)
+            return tensor.to(device)
 
         return self._apply(convert)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,6 +13,11 @@ from thalweg.nn.members import BUFFER, MODULE, PARAMETER
 from thalweg.tensor import Parameter, Tensor
 
 EXTRA_STATE = "_extra_state"
+
+NO_DATA = (
+    "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of "
+    "torch.nn.Module.to() when moving module from meta to a different device."
+)
 
 
 class IncompatibleKeys(NamedTuple):
@@ -229,6 +235,14 @@ class StateMixin:
             )
         try:
             if not assign:
+                if current.is_meta and not given.is_meta:
+                    warnings.warn(
+                        f"for {key}: copying from a non-meta parameter in the checkpoint to a meta "
+                        "parameter in the current model, which is a no-op. (Did you mean to pass "
+                        "`assign=True` to assign items in the state dictionary to their "
+                        "corresponding key in the module instead of copying them in place?)",
+                        stacklevel=2,
+                    )
                 with thalweg.no_grad():
                     current.copy_(given)
             elif isinstance(current, Parameter):

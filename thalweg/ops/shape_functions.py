@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DimError, IndexOutOfRange, ShapeError
+from ..core.dtypes import DType, float64, int32, int64, uint8
+from ..core.errors import ArgumentError, DimError, IndexOutOfRange, ShapeError
 from ..ir.node import Value
 from .arithmetic import broadcast_to as broadcast_value
 from .arithmetic import conj
@@ -66,9 +67,28 @@ def reshape(input: Value, *args: Any, shape: Sequence[int] | None = None) -> Val
     )
 
 
-@function("view", public=False, method=True, view=True, out=False, calls=_reshape_calls)
-def view(input: Value, *args: Any, size: Sequence[int] | None = None) -> Value:
-    """As `reshape`, for shapes that can share storage."""
+def _view_calls() -> Iterator[Call]:
+    yield from _reshape_calls()
+    x = _example(2, 6).astype(np.float32)
+    yield Call((x, int32))
+    yield Call((x, uint8))
+    yield Call((x, float64))
+    yield Call((x,), {"dtype": int32})
+    yield Call((x[:, :3], int64), error=(RuntimeError, "must be divisible by 2"))
+
+
+@function("view", public=False, method=True, view=True, out=False, calls=_view_calls)
+def view(
+    input: Value, *args: Any, size: Sequence[int] | None = None, dtype: DType | None = None
+) -> Value:
+    """As `reshape`, for shapes that can share storage; ``view(dtype)``: a copy of the bytes as
+    elements of ``dtype``, of which the last dimension has more or fewer if their size differs."""
+    if dtype is None and len(args) == 1 and isinstance(args[0], DType):
+        dtype, args = args[0], ()
+    if dtype is not None:
+        if args or size is not None:
+            raise ArgumentError("view(): expected a shape or a dtype, got both")
+        return input if dtype is input.dtype else ops.bitcast(input, dtype=dtype)
     return to_shape(input, resolve_shape(sequence_of_ints(args, size, "view"), input.type.numel))
 
 

@@ -70,6 +70,8 @@ def starred(parameters: Parameters) -> tuple[str, int] | None:
 _OF_NUMBERS = ("size", "args", "repeats")
 # What they are called where they are given by name.
 _SIZES = {"size", "shape", "dims", "sizes", "repeats", "args"}
+# An argument that may be given in their place.
+_INSTEAD = {"view": "dtype"}
 
 
 # ---- types
@@ -187,7 +189,8 @@ def check_arguments(function: Function, args: Sequence[Any], kwargs: dict[str, A
     known = parameters(function)
     if (star := starred(function.parameters)) is not None:
         name, before = star
-        if len(args) == before and not _SIZES & set(kwargs):
+        given = {*_SIZES, _INSTEAD.get(function.name, "")} & set(kwargs)
+        if len(args) == before and not given:
             raise ArgumentError(
                 f"{function.name}() missing 1 required positional argument: '{name}'"
             )

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.device import Device, require_available
+from ..core.device import CPU, Device, require_available
 from ..core.dtypes import DType, bool_, default_complex_dtype, default_dtype, int64
 from ..core.dtypes import from_numpy as _dtype_of
 from ..core.errors import ArgumentError, DTypeError, ValueRangeError, located
 from ..core.promotion import promote_types
 from ..ir.types import TensorType
 from ..runtime.buffer import Array, Buffer
+from .on_meta import at_home, is_meta, meta_tensor, placed_on
 from .tensor import Tensor
 from .trace import LeafKey
 
@@ -132,10 +133,12 @@ def tensor(
     """
     try:
         _check_device(device)
+        if isinstance(data, Tensor) and is_meta(data) and device is None:
+            return meta_tensor(data._meta.shape, dtype or data.dtype, requires_grad)
         array = infer_array(data, dtype)
         if requires_grad:
             _check_differentiable(_dtype_of(array.dtype))
-        return Tensor._from_array(array, requires_grad)
+        return _at(device, Tensor._from_array(array, requires_grad))
     except Exception as error:
         raise located(error) from None
 
@@ -150,6 +153,11 @@ def _check_differentiable(dtype: DType) -> None:
 def _check_device(device: Any) -> None:
     if device is not None:
         require_available(Device(device))
+
+
+def _at(device: Any, made: Tensor) -> Tensor:
+    """A tensor that was made of data, on a device or the default one."""
+    return at_home(made) if device is None else placed_on(Device(device), made)
 
 
 def from_numpy(array: Array) -> Tensor:
@@ -186,10 +194,11 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
     """``data`` as a tensor, without a copy where it is a tensor or array of that dtype."""
     _check_device(device)
     if isinstance(data, Tensor):
-        return data if dtype is None or data.dtype is dtype else data.to(dtype)
+        made = data if dtype is None or data.dtype is dtype else data.to(dtype)
+        return made if device is None else placed_on(Device(device), made)
     if isinstance(data, np.ndarray) and (dtype is None or _dtype_of(data.dtype) is dtype):
-        return from_numpy(data)
-    return tensor(data, dtype=dtype)
+        return _at(device, from_numpy(data))
+    return tensor(data, dtype=dtype, device=device)
 
 
 asarray = as_tensor
@@ -218,7 +227,7 @@ def legacy_constructor(
         if isinstance(args[0], Tensor):
             return args[0].detach().to(dtype)
         if not (isinstance(args[0], tuple) and type(args[0]) is not tuple):
-            return tensor(args[0], dtype=dtype)
+            return tensor(args[0], dtype=dtype, device=kwargs.get("device", CPU))
         args = tuple(args[0])
     if all(isinstance(a, (int, np.integer)) for a in args):
         shape = args or (0,)

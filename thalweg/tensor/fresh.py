@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core import flags
-from ..core.device import Device, require_available
+from ..core.device import META, Device, get_default_device, require_available
 from ..core.dtypes import DType, default_dtype, int64
 from ..core.errors import located
 from ..ir.graph import Graph
@@ -28,6 +28,7 @@ from ..runtime.executor import executor
 from ..runtime.program import Program
 from .attach import RECORDED
 from .flush import compiled
+from .on_meta import is_meta, meta_tensor
 from .rng import Generator, _current, default_generator
 from .tensor import Tensor
 from .trace import local
@@ -46,10 +47,12 @@ def new_full(
     kind = dtype or default_dtype()
     try:
         shape = read_size("full", (size,))
-        if device is not None:
-            require_available(Device(device))
+        home = get_default_device() if device is None else Device(device)
+        require_available(home)
     except Exception as error:
         raise located(error) from None
+    if home.type == META.type:
+        return meta_tensor(shape, kind)
     if local.trace.scope is not None:
         return RECORDED["full"](shape, value, dtype=kind)  # type: ignore[no-any-return]
     made = np.full(shape, value, kind.np) if value else np.zeros(shape, kind.np)
@@ -64,6 +67,7 @@ def is_fresh(tensor: Tensor) -> bool:
         and tensor._extra is None
         and not tensor._meta.views
         and tensor._buffer is not None
+        and not is_meta(tensor)
         and tensor._meta.is_leaf
         and local.trace.scope is None
         and not flags.eager

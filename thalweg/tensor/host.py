@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.device import Device, require_available
+from ..core.device import CPU, META, Device, get_default_device, require_available
 from ..core.errors import ArgumentError, located
 from ..ops.function import Function
 from .arguments import check_arguments, complaint, spelled
 from .named import name_results
+from .on_meta import at_home, is_meta, to_meta
 from .record import any_tensor
 from .tensor import Tensor
 
@@ -36,12 +37,39 @@ def run_host(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) ->
     except Exception as error:
         error = complaint(function.name, error)
         raise located(error) from error.__cause__
+    if any(isinstance(v, Tensor) for v in (*args, *kwargs.values())):
+        with CPU:
+            return name_results(function.name, results, wrap_host)
     return name_results(function.name, results, wrap_host)
+
+
+def _made_on(
+    device: Device, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    """A call whose result shall be on a device that is not the default, or not that of its
+    tensors. Of those, functions that make tensors see no more than shape and dtype."""
+    if device.type == META.type:
+        if any(isinstance(a, Tensor) for a in args):
+            return to_meta(call(*args, **kwargs))
+        with META:
+            return call(*args, **kwargs)
+    with device:
+        return call(*[_stand_in(a) if _bare(a) else a for a in args], **kwargs)
+
+
+def _bare(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and is_meta(argument)
+
+
+def _stand_in(tensor: Tensor) -> Any:
+    """A tensor on the CPU like one of the meta device: one element, seen everywhere."""
+    element = np.zeros((), tensor.dtype.np)
+    return Tensor._from_array(np.broadcast_to(element, tensor.shape))
 
 
 def wrap_host(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return Tensor._from_array(value)
+        return at_home(Tensor._from_array(value))
     if isinstance(value, np.generic):
         return Tensor._from_array(np.asarray(value))
     if isinstance(value, tuple):
@@ -62,6 +90,9 @@ def with_options(
     device = options.get("device")
     if device is not None:
         require_available(Device(device))
+        if Device(device).type != get_default_device().type or any(map(_bare, args)):
+            del options["device"]
+            return _made_on(Device(device), call, args, {**kwargs, **options})
     generator = options.get("generator")
     if generator is not None and function.random:
         with generator.as_default():

@@ -10,9 +10,10 @@ from ..core.errors import ArgumentError, DTypeError, located
 from ..core.promotion import can_cast
 from ..ir.node import Value
 from ..ops.function import Function
-from .alias import assign, check_inplace, fit_inplace
+from .alias import assign, bind, check_inplace, fit_inplace
 from .arguments import complaint
 from .exclusive import exclusive
+from .on_meta import is_meta, need_data
 from .overlap import check_overlap
 from .record import PROMOTABLE, after_record, call_values, codes, distinct, encode, promote_numbers
 from .rng import default_generator, stream_for
@@ -38,6 +39,8 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             with generator.as_default():
                 return call(self, *args, **kwargs)
         trace = local.trace
+        if is_meta(self):
+            return _without_data(self, args, kwargs)
         try:
             key: list[Any] = [code]
             encode(trace, self, key)
@@ -63,6 +66,7 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             def compute() -> Value:
                 nonlocal used
                 arguments = (self, *args)
+                need_data(arguments)
                 if function.random:
                     with default_generator.recording(trace) as stream:
                         value = call_values(function, arguments, {**kwargs, "rng": stream})
@@ -81,6 +85,20 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             error = complaint(function.name, error)
             raise located(error) from error.__cause__
         after_record(trace)
+        return self
+
+    def _without_data(self: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+        """On the meta device there is nothing to write, only to check."""
+        trace = local.trace
+        bind(trace, self)
+        check_inplace(self, name, args)
+        try:
+            if not function.random:  # those keep the shape
+                made = call_values(function, (self, *args), kwargs)
+                fit_inplace(self._meta.value, made, name)
+        except Exception as error:
+            error = complaint(function.name, error)
+            raise located(error) from error.__cause__
         return self
 
     call.__name__ = call.__qualname__ = name

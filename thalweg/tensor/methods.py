@@ -21,6 +21,7 @@ from . import autograd
 from .alias import bind, loosen, realise, repoint, shown_array
 from .exclusive import exclusive
 from .forms import general
+from .on_meta import is_meta, meta_tensor, placed_on
 from .size import Size
 from .tensor import Tensor, need_tensor
 from .trace import LeafKey, local, transition
@@ -97,6 +98,8 @@ class Methods:
 
     def data_ptr(self: Any) -> int:
         """Address of the first element of the current value."""
+        if is_meta(self):
+            return 0
         return int(self._array().__array_interface__["data"][0])
 
     def is_floating_point(self: Any) -> bool:
@@ -156,10 +159,14 @@ class Methods:
         ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``, each with
         ``non_blocking``, ``copy``, ``memory_format``. RuntimeError for devices not present.
         """
-        dtype, copy = parse_to(args, kwargs)
+        dtype, device, copy = parse_to(args, kwargs)
+        try:
+            moved = self if device is None else placed_on(device, self)
+        except Exception as error:
+            raise located(error) from None
         if dtype is None or dtype is self._meta.dtype:
-            return _clone(self) if copy else self
-        return _cast(self, dtype)
+            return _clone(self) if copy and moved is self else moved
+        return _cast(moved, dtype)
 
     def type(self: Any, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         """The type's name, or this tensor as another dtype."""
@@ -169,7 +176,8 @@ class Methods:
                 "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
                 "bfloat16": "BFloat16", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
             }  # fmt: skip
-            return f"torch.{names.get(self.dtype.name, self.dtype.name)}Tensor"
+            where = "torch.meta" if is_meta(self) else "torch"
+            return f"{where}.{names.get(self.dtype.name, self.dtype.name)}Tensor"
         return self.to(dtype_argument(dtype))
 
     def type_as(self: Any, other: Any) -> Any:
@@ -178,8 +186,8 @@ class Methods:
         return self.to(other.dtype)
 
     def cpu(self: Any, memory_format: Any = None) -> Any:
-        """This tensor on the CPU: itself."""
-        return self
+        """This tensor on the CPU: itself. NotImplementedError on the meta device."""
+        return self.to("cpu")
 
     def cuda(self: Any, device: Any = None, non_blocking: bool = False) -> Any:
         """RuntimeError: there is no CUDA backend yet."""
@@ -198,6 +206,13 @@ class Methods:
                     )
                 )
             return self.detach().numpy()  # type: ignore[no-any-return]
+        if is_meta(self):
+            raise located(
+                TypeError(
+                    "can't convert meta device type tensor to numpy: it holds no data. See "
+                    "Module.to_empty() and load_state_dict(assign=True)"
+                )
+            )
         return export(self)
 
     def __array__(self: Any, dtype: Any = None, copy: Any = None) -> Array:
@@ -231,6 +246,8 @@ class Methods:
         return made
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        if is_meta(self):
+            return meta_tensor, (tuple(self.shape), self.dtype, self.requires_grad)
         array = self.detach()._array()
         return rebuild, (np.ascontiguousarray(array).reshape(array.shape), self.requires_grad)
 
@@ -312,6 +329,7 @@ class Methods:
         """A tensor with ``data``, of this tensor's dtype by default."""
         from .creation import tensor
 
+        kwargs.setdefault("device", self.device)
         return tensor(data, dtype=dtype or self.dtype, **kwargs)
 
 
@@ -324,6 +342,9 @@ def set_leaf(tensor: Tensor, requires_grad: bool) -> None:
     """Mark a leaf as requiring gradients or not."""
     extra = tensor._extra
     in_trace = tensor._trace is local.trace or (extra is not None and extra.trace is local.trace)
+    if in_trace and is_meta(tensor):
+        local.trace.tensors[tensor._slot] = None
+        in_trace = False
     if tensor._buffer is not None and not in_trace:
         old = tensor._meta
         kind = TensorType(old.shape, old.dtype, old.device)
@@ -353,7 +374,7 @@ def replace(tensor: Tensor, source: Tensor) -> None:
     """Let ``tensor`` show the (detached) value of ``source`` from now on, keeping its place."""
     requires_grad = tensor.requires_grad and tensor.is_leaf
     buffer = realise(source)
-    kind = TensorType(source._meta.shape, source._meta.dtype)
+    kind = TensorType(source._meta.shape, source._meta.dtype, source._meta.device)
     fresh = Tensor._from_buffer(buffer, LeafKey(kind, requires_grad, True))
     trace = local.trace
     if tensor._trace is trace:
@@ -401,8 +422,10 @@ def dtype_argument(value: Any) -> DType:
     return dtype_of(np.dtype(value))
 
 
-def parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[DType | None, bool]:
-    """The arguments of `Tensor.to`: target dtype (None: unchanged) and whether to copy."""
+def parse_to(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[DType | None, Device | None, bool]:
+    """The arguments of `Tensor.to`: target dtype and device (None: unchanged), whether to copy."""
     dtype: DType | None = kwargs.pop("dtype", None)
     device: Any = kwargs.pop("device", None)
     copy = bool(kwargs.pop("copy", False))
@@ -431,10 +454,11 @@ def parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[DType | Non
         dtype, device = other.dtype, other.device
     if device is not None:
         try:
-            require_available(Device(device))
+            device = Device(device)
+            require_available(device)
         except DeviceError as error:
             raise located(error) from None
-    return dtype, copy
+    return dtype, device, copy
 
 
 def cast_method(dtype: DType) -> Any:

@@ -43,6 +43,11 @@ def set_printoptions(
 
 def format_tensor(tensor: Any) -> str:
     """``tensor([...], dtype=..., grad_fn=...)``."""
+    if tensor.is_meta:
+        suffixes = [f"device='{tensor.device}'", f"size={tuple(tensor.shape)}"]
+        if tensor.dtype is not default_dtype():
+            suffixes.append(f"dtype={_dtype_name(tensor)}")
+        return _with_suffixes("tensor(...", [*suffixes, *_of_autograd(tensor)]) + ")"
     array = tensor.detach()._array()
     if array.dtype.kind == "V":
         array = array.astype(np.float32)
@@ -55,11 +60,13 @@ def format_tensor(tensor: Any) -> str:
             suffixes.append(f"dtype={_dtype_name(tensor)}")
     elif tensor.dtype not in (default_dtype(), default_complex_dtype(), int64, bool_):
         suffixes.append(f"dtype={_dtype_name(tensor)}")
+    return _with_suffixes(shown, [*suffixes, *_of_autograd(tensor)]) + ")"
+
+
+def _of_autograd(tensor: Any) -> list[str]:
     if tensor.grad_fn is not None:
-        suffixes.append(f"grad_fn={tensor.grad_fn!r}")
-    elif tensor.requires_grad:
-        suffixes.append("requires_grad=True")
-    return _with_suffixes(shown, suffixes) + ")"
+        return [f"grad_fn={tensor.grad_fn!r}"]
+    return ["requires_grad=True"] if tensor.requires_grad else []
 
 
 def _with_suffixes(shown: str, suffixes: list[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core import flags
-from ..core.device import Device
+from ..core.device import META, Device
 from ..core.dtypes import BY_NAME, DType
 from ..core.errors import ArgumentError, located, placed
 from ..ir.node import Value
@@ -22,6 +22,7 @@ from .alias import bind, describe_view, make_view, view_chain
 from .arguments import check_arguments, complaint, first_operand, spelled, starred
 from .flush import flush
 from .named import name_results
+from .on_meta import concerns, settled, without_data
 from .parameter import Parameter
 from .rng import default_generator
 from .size import Size
@@ -192,6 +193,7 @@ def _build(
             found.info = SAME
             publish(trace, key, found)
             return found
+        bare = concerns(trace, _tensors_in((*args, *kwargs.values())))
         outputs = distinct(outputs, args, kwargs)
         found.metas = new_metas(trace, outputs, function.name)
         found.meta = None if plural else found.metas[0]
@@ -202,16 +204,20 @@ def _build(
                 describe_view(m, source._meta, view_chain(source._meta.value, v))
                 for m, v in zip(found.metas, outputs)
             )
-            if function.name in STRICT_VIEWS and not all(found.info):
+            strict = function.name in STRICT_VIEWS and outputs[0].dtype is source.dtype
+            if strict and not all(found.info):
                 raise RuntimeError(
                     "view size is not compatible with input tensor's size and stride (at least "
                     "one dimension spans across two contiguous subspaces). Use .reshape(...) "
                     "instead."
                 )
             for meta, is_view in zip(found.metas, found.info):
-                if is_view:
+                if is_view and not bare:
                     source._meta.shown_by(meta)
-        if found.meta is not None and not blocks and found.meta.slot < trie.limit:
+        if bare:
+            without_data(found.metas)
+            found.info = None
+        elif found.meta is not None and not blocks and found.meta.slot < trie.limit:
             if source is None or not found.info[0]:
                 found.plain = found.meta
             else:
@@ -270,6 +276,8 @@ def deliver(
         default_generator.advance(trace, state.random)
     meta = state.meta
     if meta is not None:
+        if meta.device is META:
+            return settled(trace, meta)
         tensor = result(trace, meta)
         if state.info is not None and state.info[0]:
             make_view(tensor, view_source(function, args, kwargs), meta)  # type: ignore[arg-type]
@@ -278,6 +286,8 @@ def deliver(
         return tensor
     if state.info is SAME:
         return first_operand(function, args, kwargs)
+    if state.metas and state.metas[0].device is META:
+        return name_results(function.name, [settled(trace, m) for m in state.metas])
     tensors = [result(trace, m) for m in state.metas]
     if state.info is not None:
         source = view_source(function, args, kwargs)

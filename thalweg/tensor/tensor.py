@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.device import Device
+from ..core.device import META, Device
 from ..core.dtypes import DType, from_numpy
 from ..core.errors import ArgumentError, AutogradError, ValueRangeError, located
 from ..ir.types import TensorType
@@ -216,7 +216,7 @@ class Tensor:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         if count > 1:
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-        return bool(self._array().reshape(()))
+        return bool(self.item())
 
     def __float__(self) -> float:
         return float(self._only_element())
@@ -243,12 +243,14 @@ class Tensor:
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        if not self._meta.shape and type(self) is Tensor:
+        if not self._meta.shape and type(self) is Tensor and self.device is not META:
             return self.item().__format__(spec)  # type: ignore[no-any-return]
         return object.__format__(self, spec) if spec else str(self)
 
     def item(self) -> Any:
         """The value of a one-element tensor as a Python number. RuntimeError otherwise."""
+        if self._meta.device is META:
+            raise located(RuntimeError("Tensor.item() cannot be called on meta tensors"))
         array = self._array()
         if array.size != 1:
             raise located(

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..core import flags
 from ..core.collector import uncollected
-from ..core.device import Device
+from ..core.device import Device, device_listeners, get_default_device
 from ..core.dtypes import DType, default_dtype, default_listeners
 from ..core.errors import placed
 from ..ir.node import INPUT, Value, make_input
@@ -207,21 +207,22 @@ class State:
 
 class Mode:
     """What decides, besides a call's arguments, which nodes the call builds: whether gradients are
-    recorded, and the default dtype. A part of every path: each mode has a root of its own, and a
-    change on the way is an edge. Interned, compared by identity."""
+    recorded, and the defaults of dtype and device. A part of every path: each mode has a root of
+    its own, and a change on the way is an edge. Interned, compared by identity."""
 
-    __slots__ = ("dtype", "grad")
-    _interned: dict[tuple[bool, DType], Mode] = {}
+    __slots__ = ("device", "dtype", "grad")
+    _interned: dict[tuple[bool, DType, Device], Mode] = {}
 
     grad: bool
     dtype: DType
+    device: Device
 
     def __new__(cls, grad: bool) -> Mode:
-        key = (grad, default_dtype())
+        key = (grad, default_dtype(), get_default_device())
         found = cls._interned.get(key)
         if found is None:
             found = object.__new__(cls)
-            found.grad, found.dtype = key
+            found.grad, found.dtype, found.device = key
             found = cls._interned.setdefault(key, found)
         return found
 
@@ -350,6 +351,7 @@ def _catch_up() -> None:
 
 enter(local.trace)
 default_listeners.append(_catch_up)
+device_listeners.append(_catch_up)
 shared.resume = _catch_up
 os.register_at_fork(after_in_child=shared.after_fork)
 
