@@ -129,6 +129,7 @@ unit_interval = _Between(0.0, 1.0)
 nonnegative_integer = _Between(0, whole=True)
 positive_integer = _Between(1, whole=True)
 independent = _Independent
+between = _Between
 
 
 def interval(lower_bound: Any, upper_bound: Any) -> Constraint:

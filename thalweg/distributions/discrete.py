@@ -22,7 +22,7 @@ def _clamped(probs: Tensor) -> Tensor:
     return probs.clamp(step, 1 - step)
 
 
-class _OfChances(Distribution):
+class OfChances(Distribution):
     """Base: independent yes-or-no chances, given as ``probs`` or as ``logits``."""
 
     _given: str
@@ -51,7 +51,7 @@ class _OfChances(Distribution):
         return self.__dict__[self._given].shape
 
 
-class Bernoulli(_OfChances):
+class Bernoulli(OfChances):
     """1 with probability ``probs``, else 0."""
 
     has_enumerate_support = True
@@ -97,7 +97,7 @@ class Bernoulli(_OfChances):
         return values.expand(-1, *self._batch_shape) if expand else values
 
 
-class Geometric(_OfChances):
+class Geometric(OfChances):
     """The number of failures before the first success."""
 
     arg_constraints: ClassVar[Any] = {
@@ -322,7 +322,7 @@ class Poisson(Distribution):
         return value.xlogy(rate) - rate - lgamma(value + 1)  # type: ignore[no-any-return]
 
 
-class Binomial(_OfChances):
+class Binomial(OfChances):
     """The number of successes in ``total_count`` trials."""
 
     arg_constraints: ClassVar[Any] = {
