@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def outcome(call: Callable[[Any], Any], lib: Any) -> Any:
 
 
 def meta(lib: Any, *shape: int, **options: Any) -> Any:
-    return lib.ones(*shape, device="meta", **options)
+    return lib.ones(shape, device="meta", **options)
 
 
 CALLS: dict[str, Callable[[Any], Any]] = {
@@ -159,11 +160,194 @@ def test_states_are_loaded_by_assignment() -> None:
     assert model(x).tolist() == given(x).tolist() and model.weight.requires_grad
 
 
-def test_there_is_no_backward() -> None:
-    w = thalweg.ones(3, 2, device="meta", requires_grad=True)
-    loss = (thalweg.ones(2, 3, device="meta") @ w).sum()
-    with pytest.raises(NotImplementedError, match="only tensors that hold data have gradients"):
+def gradients(lib: Any) -> list[Any]:
+    """Gradients of a small network whose inputs and weights have no data."""
+    with lib.device("meta"):
+        model = lib.nn.Sequential(lib.nn.Linear(3, 4), lib.nn.ReLU(), lib.nn.Linear(4, 1))
+        x = lib.ones(2, 3, requires_grad=True)
+    loss = model(x).pow(2).mean()
+    loss.backward()
+    return [loss, x.grad, *[p.grad for p in model.parameters()]]
+
+
+def second_gradients(lib: Any) -> list[Any]:
+    x = meta(lib, 2, 3, requires_grad=True)
+    (first,) = lib.autograd.grad((x**3).sum(), x, create_graph=True)
+    return [first, *lib.autograd.grad(first.sum(), x)]
+
+
+def trained(lib: Any) -> list[Any]:
+    """Two steps of an optimizer, its state and what is accumulated."""
+    model = lib.nn.Linear(3, 4, device="meta")
+    optimizer = lib.optim.Adam(model.parameters())
+    for _ in range(2):
+        model(meta(lib, 2, 3)).sum().backward()
+        optimizer.step()
+    state = optimizer.state[model.weight]
+    return [model.weight, model.weight.grad, state["exp_avg"], state["exp_avg_sq"]]
+
+
+def hooked(lib: Any) -> list[Any]:
+    x = meta(lib, 2, 3, requires_grad=True)
+    seen: list[Any] = []
+    y = x * 2
+    y.register_hook(lambda g: seen.append(g.contiguous()) or g * 3)
+    y.sum().backward()
+    return [*seen, x.grad]
+
+
+BACKWARD: dict[str, Callable[[Any], Any]] = {
+    "network": gradients,
+    "second order": second_gradients,
+    "optimizer": trained,
+    "hook": hooked,
+    "writes": lambda lib: (
+        lambda x, y: [y.zero_(), y.requires_grad, *lib.autograd.grad(y.sum(), x)]
+    )(*(lambda x: (x, x * 2))(meta(lib, 3, requires_grad=True))),
+    "a leaf with data": lambda lib: lib.autograd.grad(
+        (lib.ones(2, requires_grad=True) * 2).to("meta").sum(), [lib.ones(2, requires_grad=True)]
+    ),
+    "into data": lambda lib: lib.ones(2, requires_grad=True).to("meta").sum().backward(),
+    "a number that needs one": lambda lib: (
+        (lib.tensor(2.0, requires_grad=True) * meta(lib, 2)).sum().backward()
+    ),
+    "gradient with data": lambda lib: setattr(
+        lib.nn.Linear(2, 2, device="meta").weight, "grad", lib.ones(2, 2)
+    ),
+    "data": lambda lib: setattr(lib.nn.Linear(2, 2, device="meta").weight, "data", lib.ones(2, 2)),
+    "not a scalar": lambda lib: meta(lib, 2, requires_grad=True).backward(),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_gradients_as_in_pytorch(name: str) -> None:
+    for _ in range(3):  # found on a miss, then on the recorded path
+        assert outcome(BACKWARD[name], thalweg) == outcome(BACKWARD[name], torch)
+
+
+MIXED: dict[str, Callable[[Any], Any]] = {
+    "data of one element": lambda lib: meta(lib) + lib.ones(1),
+    "numbers of both": lambda lib: [meta(lib) + lib.tensor(1.0), lib.tensor(1.0) + meta(lib, 2)],
+    "a number without data": lambda lib: lib.ones(2) + meta(lib),
+    "a condition": lambda lib: lib.where(lib.ones(2) > 0, meta(lib, 2), meta(lib, 2)),
+    "joined": lambda lib: lib.cat([lib.ones(2), meta(lib, 2)]),
+    "integers": lambda lib: meta(lib, 2, dtype=lib.int64) + lib.arange(2),
+    "positions": lambda lib: [
+        meta(lib, 4, 3)[lib.tensor([0, 2])],
+        meta(lib, 4, 3).index_select(0, lib.tensor([1])),
+        lib.nn.functional.embedding(lib.tensor([0, 1]), meta(lib, 4, 3)),
+    ],
+    "a mask": lambda lib: meta(lib, 3)[meta(lib, 3) > 0],
+    "index": lambda lib: [1, 2][meta(lib, dtype=lib.int64)],
+    "contains": lambda lib: 1.0 in meta(lib, 2),
+    "format": lambda lib: f"{meta(lib):.2f}",
+    "many items": lambda lib: meta(lib, 2).item(),
+    "like, elsewhere": lambda lib: [
+        lib.randint_like(meta(lib, 2), 3), lib.ones_like(meta(lib, 2, 3), device="cpu"),
+        lib.as_tensor(meta(lib, 2)), lib.as_tensor(lib.ones(2), device="meta"),
+    ],
+    "as_tensor on the cpu": lambda lib: lib.as_tensor(meta(lib, 2), device="cpu"),
+    "decompositions": lambda lib: [  # their strides are LAPACK's in PyTorch
+        *[t.contiguous() for t in lib.linalg.svd(meta(lib, 2, 3))],
+        lib.linalg.inv(meta(lib, 2, 2)).contiguous(), lib.fft.fft(meta(lib, 4)),
+        *lib.sort(meta(lib, 2, 3)),
+    ],
+    "drawn": lambda lib: [
+        lib.bernoulli(meta(lib, 2)), lib.nn.functional.dropout(meta(lib, 3)),
+        lib.nn.init.kaiming_uniform_(meta(lib, 3, 4)), lib.nn.init.trunc_normal_(meta(lib, 3)),
+        lib.nn.init.orthogonal_(meta(lib, 3, 4)), lib.nn.init.eye_(meta(lib, 3, 4)),
+    ],
+    "written through a view": lambda lib: (
+        lambda x: [x[0].copy_(lib.ones(3)), x.__setitem__(1, 2.0), x.t().add_(1), x]
+    )(meta(lib, 2, 3)),
+    "resized": lambda lib: meta(lib, 2).resize_(3, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_beside_data_as_in_pytorch(name: str) -> None:
+    for _ in range(2):
+        assert outcome(MIXED[name], thalweg) == outcome(MIXED[name], torch)
+
+
+def test_products_do_not_read_memory_of_the_other_kind() -> None:
+    """PyTorch multiplies data with a tensor that has none and gives what happens to be there."""
+    for call in (lambda a, b: a @ b, thalweg.mm, lambda a, b: a.add_(b)):
+        with pytest.raises(RuntimeError, match="not on the expected device"):
+            call(thalweg.ones(2, 2), thalweg.ones(2, 2, device="meta"))
+
+
+def test_a_flush_between_forward_and_backward() -> None:
+    """What is read in between does not end the history of tensors without data."""
+    for _ in range(2):
+        w = meta(thalweg, 3, 2, requires_grad=True)
+        loss = (meta(thalweg, 4, 3) @ w).sigmoid().sum()
+        assert (thalweg.ones(2) + 1).tolist() == [2.0, 2.0]
+        thalweg.synchronize()
+        assert loss.is_meta and loss.grad_fn is not None
         loss.backward()
+        assert w.grad.shape == (3, 2) and w.grad.is_meta
+
+
+def test_data_and_no_data_in_one_trace_of_machine_code() -> None:
+    """Flushes that are run by machine code leave what has no data alone."""
+    thalweg.use_deterministic_algorithms(True)  # compiles at once
+    try:
+        w = thalweg.ones(3, requires_grad=True)
+        for step in range(8):
+            shapes = meta(thalweg, 5, 3) * 2 + 1
+            loss = (w * 2).sum()
+            loss.backward()
+            assert w.grad.tolist() == [2.0 * (step + 1)] * 3
+            assert (shapes - 1).shape == (5, 3) and shapes.is_meta
+    finally:
+        thalweg.use_deterministic_algorithms(False)
+
+
+def test_random_numbers_are_not_used_up() -> None:
+    thalweg.manual_seed(7)
+    expected = thalweg.rand(3).tolist()
+    thalweg.manual_seed(7)
+    for _ in range(2):
+        thalweg.rand(4, device="meta")
+        meta(thalweg, 4).normal_()
+        thalweg.nn.functional.dropout(meta(thalweg, 4))
+        thalweg.rand_like(meta(thalweg, 4))
+        thalweg.nn.Linear(3, 4, device="meta")
+        with thalweg.device("meta"):
+            thalweg.randn(3)
+    assert thalweg.rand(3).tolist() == expected
+
+
+def test_another_thread_sees_what_has_no_data() -> None:
+    made = meta(thalweg, 2, 3) * 2
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append((made + 1).sum(1)))
+    thread.start()
+    thread.join()
+    assert found[0].is_meta and found[0].shape == (2,)
+
+
+def test_moved_parameters_are_new_ones() -> None:
+    """As in PyTorch: optimizers are made after a module got its memory."""
+    for lib in (thalweg, torch):
+        model = lib.nn.Linear(3, 4, device="meta")
+        before = model.weight
+        model.to_empty(device="cpu")
+        assert model.weight is not before and before.is_meta and model.weight.requires_grad
+        same = model.weight
+        assert model.to("cpu").weight is same
+
+
+def test_a_text_of_every_kind() -> None:
+    def texts(lib: Any) -> list[str]:
+        x = meta(lib, 2, 3)
+        return [
+            repr(x), str(x.requires_grad_()), repr(x[None].int()), repr(meta(lib)),
+            repr(lib.nn.Parameter(meta(lib, 0))), str(meta(lib, 2, dtype=lib.int64)),
+        ]  # fmt: skip
+
+    assert texts(thalweg) == texts(torch)
 
 
 def test_files_hold_data(tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ META = Device("meta")
 
 _default = CPU
 _defaults: list[Device] = []
-# Called after the default has changed, as `dtypes.default_listeners` are.
-device_listeners: list[Callable[[], object]] = []
+# Called when another device becomes the default.
+listeners: list[Callable[[], object]] = []
 
 
 def get_default_device() -> Device:
@@ -126,14 +126,17 @@ def get_default_device() -> Device:
 def set_default_device(device: str | Device | None) -> None:
     """Make new tensors there (None: on the CPU). RuntimeError where no tensor can be."""
     global _default
-    chosen = CPU if device is None else Device(device)
+    _default = CPU if device is None else available(device)
+    for listener in listeners:
+        listener()
+
+
+def available(device: str | int | Device) -> Device:
+    """The device where tensors asked for on ``device`` are: there is one 'meta', whatever its
+    index. RuntimeError where this build has none."""
+    chosen = Device(device)
     require_available(chosen)
-    if chosen.type == META.type:
-        chosen = META
-    if chosen is not _default:
-        _default = chosen
-        for listener in device_listeners:
-            listener()
+    return META if chosen.type == "meta" else chosen
 
 
 def require_available(device: Device) -> None:

@@ -306,10 +306,14 @@ class Module(HookMixin, StateMixin):
             if kind == BUFFER:
                 attributes[name] = fn(value)
                 continue
-            # Optimizers hold the parameter object, so its value changes and it does not.
             grad = value.grad
             with thalweg.no_grad():
-                value.data = fn(value.data)
+                changed = fn(value.data)
+                if changed.is_meta is value.is_meta:
+                    # Optimizers hold the parameter object, so its value changes and it does not.
+                    value.data = changed
+                else:
+                    value = attributes[name] = Parameter(changed, value.requires_grad)
                 if grad is not None:
                     value.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
         return self
@@ -330,11 +334,9 @@ class Module(HookMixin, StateMixin):
         def convert(tensor: Tensor) -> Tensor:
             if dtype is not None and (tensor.is_floating_point() or tensor.is_complex()):
                 tensor = tensor.to(dtype)
-            if device is None:
-                return tensor
-            if tensor.is_meta and thalweg.device(device).type != "meta":
+            if device is not None and tensor.is_meta and thalweg.device(device).type != "meta":
                 raise NotImplementedError(NO_DATA)
-            return tensor.to(device)
+            return tensor if device is None else tensor.to(device)
 
         return self._apply(convert)
 

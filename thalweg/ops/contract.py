@@ -44,6 +44,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from ..core.device import META
 from ..core.errors import user_location
 from ..ir.node import Node, Value
 from ..ir.sbp import Broadcast, Sbp, Signature, Split, split_bounds
@@ -158,7 +159,11 @@ class Primitive:
         if self.inputs is not None and len(inputs) != self.inputs:
             raise TypeError(f"{self.name}: expected {self.inputs} operands, got {len(inputs)}")
         result = self.infer(*inputs, **attrs)
-        return result if isinstance(result, tuple) else (result,)
+        types = result if isinstance(result, tuple) else (result,)
+        for given in inputs:
+            if given.device is META:  # what is made of nothing has no data either
+                return tuple([TensorType(t.shape, t.dtype, META, t.placement) for t in types])
+        return types
 
     def run(self, arrays: Sequence[Array], attrs: Attrs) -> tuple[Array, ...]:
         """The reference applied to arrays, always as a tuple."""

@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.device import META
 from ..core.errors import ShapeError
 from ..ir.node import Node, Value
 from ..ir.sbp import B, Signature, Split
 from ..ir.types import TensorType
 from .contract import Array, Declined, Grads, Sample, all_broadcast, primitive
 from .families import batch_up, floats, samples_of
+from .link import ops
 from .movement import ANY_PARTIAL, Shape, View, arange_samples, pass_partial, reducible
 
 _SAMPLES = samples_of(floats(special=False), arange_samples(((2, 3), {})))
@@ -64,6 +66,19 @@ class AsLeaf(Identity):
     name = "as_leaf"
     differentiable = False
     vjp = Declined("a leaf: gradients end here")
+
+
+@primitive
+class OnMeta(Identity):
+    """The shape and dtype of the operand on the meta device, where nothing has data."""
+
+    name = "on_meta"
+
+    def infer(self, x: TensorType) -> TensorType:
+        return TensorType(x.shape, x.dtype, META, x.placement)
+
+    def vjp(self, node: Node, g: Value) -> Grads:
+        return (ops.on_meta(g),)
 
 
 @primitive

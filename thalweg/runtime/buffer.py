@@ -6,7 +6,7 @@ yet; most results of a training step never become arrays.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from .executor import Job
 
 Array = np.ndarray[Any, Any]
+
+
+class _Never:
+    """The job of buffers that nothing will ever fill: those of tensors on the meta device."""
+
+    def wait(self) -> NoReturn:
+        raise NotImplementedError(NO_DATA)
+
+
+NO_DATA = "Cannot copy out of meta tensor; no data!"
+_NEVER = _Never()
 
 
 class Buffer:
@@ -33,7 +44,7 @@ class Buffer:
     _shape: tuple[int, ...]
     _dtype: np.dtype[Any]
 
-    def __init__(self, array: Array | None = None, job: Job | None = None) -> None:
+    def __init__(self, array: Array | None = None, job: Job | _Never | None = None) -> None:
         self._array = array
         self._memory: Memory | None = None
         self._address = 0
@@ -90,3 +101,8 @@ class Buffer:
     def memory(self) -> Memory | None:
         """The memory that holds the value, where machine code filled it."""
         return self._memory
+
+
+def absent() -> Buffer:
+    """A buffer that holds nothing: NotImplementedError for reading it."""
+    return Buffer(job=_NEVER)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.device import META
 from ..core.dtypes import bool_
 from ..core.errors import AliasError, AutogradError, DTypeError, ShapeError, placed
 from ..core.promotion import can_cast
@@ -25,6 +26,7 @@ from ..runtime.buffer import Buffer
 from .chains import apply_chain, describe_view, shown_array, view_chain, write_chain
 from .exclusive import exclusive
 from .flush import compute_foreign, flush
+from .places import on_meta
 from .points import HistoryPoint
 from .tensor import Extra, Tensor
 from .trace import Chain, Meta, State, Trace, bind_leaf, local, transition, trie
@@ -314,6 +316,8 @@ def _reads(new: Value, old: Value, limit: int = 64) -> bool:
 def kept_gradient(old: Meta, new: Value, detached: bool) -> Value:
     """``new`` as the value of a tensor whose place in autograd the write must not change: under
     `no_grad`, or through a detached view, leaves stay leaves and histories stay theirs."""
+    if old.device is META:
+        new = on_meta(new)
     if local.grad and not detached:
         if old.requires_grad and not _reads(new, old.value):
             # Nothing of the old value is left, but a tensor that required gradients still does,

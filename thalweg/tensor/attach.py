@@ -19,7 +19,6 @@ from .indexing import make_getitem, make_setitem
 from .inplace import inplace
 from .inplace_views import inplace_view
 from .methods import Methods, cast_method
-from .on_meta import is_meta
 from .tensor import Tensor
 
 RECORDED: dict[str, Callable[..., Any]] = {}
@@ -154,13 +153,19 @@ def _properties() -> None:
 
     def get_data(self: Any) -> Any:
         made = detach(self)
-        if made._extra is not None:
-            made._extra.untracked = True
+        made._extra.untracked = True
         return made
 
     def set_data(self: Any, value: Any) -> None:
         from .methods import replace
 
+        if value.is_meta is not self.is_meta:
+            raise located(
+                RuntimeError(
+                    "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` "
+                    "have incompatible tensor type."
+                )
+            )
         replace(self, value.detach())
 
     def set_real(self: Any, value: Any) -> None:
@@ -200,9 +205,9 @@ def _properties() -> None:
         "imag": property(imag, set_imag),
         "itemsize": property(lambda self: self.dtype.itemsize),
         "nbytes": property(lambda self: self.numel() * self.dtype.itemsize),
-        "is_cuda": property(lambda self: False), "is_cpu": property(lambda self: not is_meta(self)),
+        "is_cuda": property(lambda self: False), "is_cpu": property(lambda self: not self.is_meta),
         "is_sparse": property(lambda self: False), "is_quantized": property(lambda self: False),
-        "is_meta": property(is_meta), "is_mps": property(lambda self: False),
+        "is_mps": property(lambda self: False),
         "is_nested": property(lambda self: False), "is_xpu": property(lambda self: False),
         "is_mkldnn": property(lambda self: False),
         "retains_grad": property(

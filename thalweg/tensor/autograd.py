@@ -14,7 +14,6 @@ from .alias import bind, repoint
 from .backward import FREED, run_backward, run_hooks
 from .exclusive import exclusive
 from .modes import no_grad
-from .on_meta import is_meta
 from .points import FunctionPoint, HookPoint
 from .record import result
 from .tensor import Tensor
@@ -103,10 +102,6 @@ def _cotangents(roots: Sequence[Tensor], given: Any) -> list[Tensor | None]:
         if not root.requires_grad:
             raise AutogradError(
                 f"element {i} of tensors does not require grad and does not have a grad_fn"
-            )
-        if is_meta(root):
-            raise NotImplementedError(
-                "no history is kept on the meta device: only tensors that hold data have gradients"
             )
         if grad is None:
             if root.shape.numel() != 1:

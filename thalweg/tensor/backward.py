@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ..core.device import META
 from ..core.errors import AutogradError
 from ..ir.graph import substitute
 from ..ir.node import INPUT, Node, Value, make_input
 from ..ops.arithmetic import cast, constant
 from ..ops.link import ops
 from ..passes.autodiff import gradients, requires_grad
+from ..runtime.buffer import NO_DATA
 from .alias import bind
 from .exclusive import exclusive
 from .flush import History, flush
+from .places import on_meta
 from .points import FunctionPoint, HistoryPoint, HookPoint, Point
 from .record import result
 from .residuals import Forward, canonical, forward_nodes, grad_sources
@@ -235,7 +238,7 @@ class TraceSegment:
                 freed.update(forbidden.saved)
             found = [(slot_of[v], g) for v, g in zip(wrt, grads) if g is not None]
             reached.extend(slot for slot, _ in found)
-            return [finish(g, run.create) for _, g in found]
+            return [finish(at_home(g, v), run.create) for v, g in zip(wrt, grads) if g is not None]
 
         def fill(state: State) -> None:
             state.info = tuple(reached)
@@ -249,6 +252,16 @@ class TraceSegment:
 def current_slot(trace: Trace, tensor: Tensor) -> bool:
     extra = tensor._extra
     return tensor._trace is trace or (extra is not None and extra.trace is trace)
+
+
+def at_home(grad: Value, of: Value) -> Value:
+    """A gradient on the device of what it is the gradient of. NotImplementedError where that is on
+    the CPU and the gradient has no data."""
+    if of.type.device is META:
+        return on_meta(grad)
+    if grad.type.device is META:
+        raise NotImplementedError(NO_DATA)
+    return grad
 
 
 def finish(grad: Value, create: bool) -> Value:
@@ -410,7 +423,7 @@ class HistorySegment:
             reached.extend(v for v, _ in found)
             visited.update(forbidden.saved)
             here = {v: metas[s].value for v, s in zip(handles, saved)}
-            merged = forbidden.forward.merge([g for _, g in found])
+            merged = forbidden.forward.merge([at_home(g, v) for v, g in found])
             rebuilt = substitute(merged, {**here, **dict(zip(cotangent_inputs, seeds))})
             return [finish(g, run.create) for g in rebuilt]
 

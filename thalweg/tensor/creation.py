@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.device import CPU, Device, require_available
+from ..core.device import META, Device, available, get_default_device
 from ..core.dtypes import DType, bool_, default_complex_dtype, default_dtype, int64
 from ..core.dtypes import from_numpy as _dtype_of
 from ..core.errors import ArgumentError, DTypeError, ValueRangeError, located
 from ..core.promotion import promote_types
 from ..ir.types import TensorType
 from ..runtime.buffer import Array, Buffer
-from .on_meta import at_home, is_meta, meta_tensor, placed_on
+from .places import no_data
 from .tensor import Tensor
 from .trace import LeafKey
 
@@ -132,13 +132,19 @@ def tensor(
     Raises TypeError for other data, ValueError for ragged nesting.
     """
     try:
-        _check_device(device)
-        if isinstance(data, Tensor) and is_meta(data) and device is None:
-            return meta_tensor(data._meta.shape, dtype or data.dtype, requires_grad)
-        array = infer_array(data, dtype)
+        place = _place(device)
+        if isinstance(data, Tensor) and data.device is META and device is None:
+            place = META
+        if place is META and isinstance(data, Tensor):
+            kind, shape = dtype or data.dtype, data.shape
+        else:
+            array = infer_array(data, dtype)
+            kind, shape = _dtype_of(array.dtype), array.shape
         if requires_grad:
-            _check_differentiable(_dtype_of(array.dtype))
-        return _at(device, Tensor._from_array(array, requires_grad))
+            _check_differentiable(kind)
+        if place is META:
+            return no_data(shape, kind, requires_grad)
+        return Tensor._from_array(array, requires_grad)
     except Exception as error:
         raise located(error) from None
 
@@ -150,14 +156,8 @@ def _check_differentiable(dtype: DType) -> None:
         )
 
 
-def _check_device(device: Any) -> None:
-    if device is not None:
-        require_available(Device(device))
-
-
-def _at(device: Any, made: Tensor) -> Tensor:
-    """A tensor that was made of data, on a device or the default one."""
-    return at_home(made) if device is None else placed_on(Device(device), made)
+def _place(device: Any) -> Device:
+    return get_default_device() if device is None else available(device)
 
 
 def from_numpy(array: Array) -> Tensor:
@@ -192,13 +192,15 @@ def _element_strides(array: Array) -> tuple[int, ...] | None:
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """``data`` as a tensor, without a copy where it is a tensor or array of that dtype."""
-    _check_device(device)
+    place = _place(device)
     if isinstance(data, Tensor):
-        made = data if dtype is None or data.dtype is dtype else data.to(dtype)
-        return made if device is None else placed_on(Device(device), made)
-    if isinstance(data, np.ndarray) and (dtype is None or _dtype_of(data.dtype) is dtype):
-        return _at(device, from_numpy(data))
-    return tensor(data, dtype=dtype, device=device)
+        if device is None and place is not META:
+            place = data.device
+        return data.to(place, dtype or data.dtype)  # type: ignore[attr-defined,no-any-return]
+    fits = isinstance(data, np.ndarray) and (dtype is None or _dtype_of(data.dtype) is dtype)
+    if fits and place is not META:
+        return from_numpy(data)
+    return tensor(data, dtype=dtype, device=place)
 
 
 asarray = as_tensor
@@ -220,14 +222,15 @@ def legacy_constructor(
     dtype = dtype_of_class or default_dtype()
     if kwargs.keys() - {"device", "dtype", "size"}:
         raise ArgumentError(f"new() received unexpected keywords {sorted(kwargs)}")
-    _check_device(kwargs.get("device"))
+    if kwargs.get("device") is not None and available(kwargs["device"]) is META:
+        raise ArgumentError("new(): expected a tensor with data: device 'meta' was passed")
     if "size" in kwargs:
         args = tuple(kwargs["size"])
     if len(args) == 1 and isinstance(args[0], (list, tuple, np.ndarray, Tensor)):
         if isinstance(args[0], Tensor):
             return args[0].detach().to(dtype)
         if not (isinstance(args[0], tuple) and type(args[0]) is not tuple):
-            return tensor(args[0], dtype=dtype, device=kwargs.get("device", CPU))
+            return tensor(args[0], dtype=dtype, device="cpu")
         args = tuple(args[0])
     if all(isinstance(a, (int, np.integer)) for a in args):
         shape = args or (0,)

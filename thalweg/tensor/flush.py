@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from ..core import flags
 from ..core.budget import Budget
 from ..core.collector import uncollected
+from ..core.device import META
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Value, topological
-from ..runtime.buffer import Buffer
+from ..runtime.buffer import Buffer, absent
 from ..runtime.executor import executor
 from .budget import budget_of, note
 from .exclusive import exclusive, shared
@@ -93,8 +94,9 @@ class History:
 
 class Plan:
     """A compiled flush: which trace inputs to pass, where each live slot's result is, and where
-    the residuals are (('out', i) or ('in', i)). ``ready`` is its program for machine code to run,
-    where that was made, ``tried`` the settings under which it was asked for."""
+    the residuals are (('out', i) or ('in', i)). What is on the meta device is nowhere: its place
+    is -1, and where nothing else is live there is no program. ``ready`` is the program for machine
+    code to run, where that was made, ``tried`` the settings under which it was asked for."""
 
     __slots__ = (
         "forward", "freed", "graph", "inputs", "leaves", "outs", "overwritten", "program",
@@ -102,7 +104,7 @@ class Plan:
     )  # fmt: skip
 
     def __init__(
-        self, graph: Graph, program: Executable, inputs: list[int], outs: list[int],
+        self, graph: Graph, program: Executable | None, inputs: list[int], outs: list[int],
         residuals: list[tuple[Value, str, int]], with_history: list[int],
         freed: frozenset[Value], saved: frozenset[Value],
         leaves: dict[int, Value], overwritten: dict[Value, Value | None], forward: Forward,
@@ -232,14 +234,14 @@ def _run(trace: Trace, live: tuple[int, ...], waiting: bool) -> None:
     trace.inputs = []  # what nobody else holds, results may take over
     if quick is not None and plan.tried is not shared.settings:
         _make_ready(plan, live, trie.root(trace.mode))
-    outputs = executor.submit(plan.program, inputs, waiting)
+    outputs = executor.submit(plan.program, inputs, waiting) if plan.program is not None else []
     tensors = trace.tensors
     history: History | None = None
     if plan.with_history:
         history = make_history(trace, plan, outputs, held)
     for slot, out in zip(live, plan.outs):
         tensor: Any = tensors[slot]
-        tensor._buffer = outputs[out]
+        tensor._buffer = outputs[out] if out >= 0 else absent()
         tensor._trace = None
         if tensor._extra is not None:
             tensor._extra.trace = None
@@ -252,6 +254,8 @@ def _run(trace: Trace, live: tuple[int, ...], waiting: bool) -> None:
 
 def _make_ready(plan: Plan, live: tuple[int, ...], root: State) -> None:
     """Make a program ready for machine code, once it is native."""
+    if plan.program is None or -1 in plan.outs:
+        return  # handles of tensors without data are made by Python code
     loaded = plan.program.loaded
     plain = not plan.with_history and not plan.residuals and flags.backend != "reference"
     if plain and loaded is None:
@@ -268,7 +272,8 @@ def make_history(
 ) -> History:
     """The history of a flushed trace; ``inputs`` are those that residuals stand in."""
     residuals = {
-        value: outputs[i] if where == "out" else inputs[i] for value, where, i in plan.residuals
+        value: absent() if i < 0 else outputs[i] if where == "out" else inputs[i]
+        for value, where, i in plan.residuals
     }
     leaves = {plan.leaves[slot]: t for slot, t in trace.leaves.items() if slot in plan.leaves}
     return History(plan, residuals, leaves, dict(trace.boundaries))
@@ -295,20 +300,23 @@ def make_plan(state: State, live: Sequence[int]) -> Plan:
     kept, saved = residual_values(histories, freed, forward)
     outputs: dict[Value, int] = {}
     for value in values:
-        outputs.setdefault(value, len(outputs))
+        if value.type.device is not META:
+            outputs.setdefault(value, len(outputs))
     residuals: list[tuple[Value, str, int]] = []
     position = {v: i for i, v in enumerate(leaves)}
     for value in kept:
         if value in position:
             residuals.append((value, "in", position[value]))
+        elif value.type.device is META:
+            residuals.append((value, "out", -1))
         else:
             residuals.append((value, "out", outputs.setdefault(value, len(outputs))))
     order = topological(outputs)
     used = {n.out for n in order if n.op is INPUT}
     inputs = [i for i, v in enumerate(leaves) if v in used]
     graph = Graph([leaves[i] for i in inputs], list(outputs), order)
-    program = compiled(graph, budget_of(state))
-    positions = [outputs[v] for v in values]
+    program = compiled(graph, budget_of(state)) if outputs else None
+    positions = [outputs.get(v, -1) for v in values]
     ends = {m.slot: m.value for m in metas if m.requires_grad and m.is_leaf}
     return Plan(
         graph, program, inputs, positions, residuals, with_history, freed, saved, ends,
@@ -335,8 +343,10 @@ def compute_foreign(tensor: Tensor) -> None:
     inputs, state = list(trace.inputs), trace.state
     slot = tensor._slot
     plan = make_plan(state, [slot])
-    outputs = executor.submit(plan.program, [inputs[i] for i in plan.inputs], waiting=True)
+    outputs = []
+    if plan.program is not None:
+        outputs = executor.submit(plan.program, [inputs[i] for i in plan.inputs], waiting=True)
     if plan.with_history:
         history = make_history(trace, plan, outputs, dict(enumerate(inputs)))
         tensor._ensure_extra().history = (history, tensor._meta.value)
-    tensor._buffer = outputs[plan.outs[0]]
+    tensor._buffer = outputs[plan.outs[0]] if plan.outs[0] >= 0 else absent()

@@ -17,11 +17,12 @@ from ..ops.function import Function
 from .alias import bind, fit_inplace
 from .arguments import starred
 from .exclusive import shared
-from .host import PASSIVE, run_host, with_options
+from .host import PASSIVE, run_host, with_options, without_data
 from .inplace import check_out, made_for, store_out
 from .parameter import Parameter
 from .record import (
     PROMOTABLE,
+    any_tensor,
     codes,
     deliver,
     encode,
@@ -92,9 +93,11 @@ def general(function: Function) -> Callable[..., Any]:
                     return store_out(function.name, value, out)
             if not PASSIVE.isdisjoint(kwargs):
                 return with_options(function, whole, args, kwargs)
-        if function.host:
-            return run_host(function, args, kwargs)
         trace = local.trace
+        if function.host:
+            if trace.mode.meta and not any_tensor((*args, *kwargs.values())):
+                return without_data(function, args, kwargs)
+            return run_host(function, args, kwargs)
         key: list[Any] = [code]
         try:
             for value in args:
@@ -111,6 +114,8 @@ def general(function: Function) -> Callable[..., Any]:
             shared.repair()
             raise
         if found is None:
+            if trace.mode.meta and not any_tensor((*args, *kwargs.values())):
+                return without_data(function, args, kwargs)
             if promotable:
                 promoted = promote_numbers(code, trace, args, kwargs)
                 if promoted is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core import flags
-from ..core.device import META, Device, get_default_device, require_available
+from ..core.device import META, available, get_default_device
 from ..core.dtypes import DType, default_dtype, int64
 from ..core.errors import located
 from ..ir.graph import Graph
@@ -28,7 +28,7 @@ from ..runtime.executor import executor
 from ..runtime.program import Program
 from .attach import RECORDED
 from .flush import compiled
-from .on_meta import is_meta, meta_tensor
+from .places import no_data
 from .rng import Generator, _current, default_generator
 from .tensor import Tensor
 from .trace import local
@@ -47,12 +47,11 @@ def new_full(
     kind = dtype or default_dtype()
     try:
         shape = read_size("full", (size,))
-        home = get_default_device() if device is None else Device(device)
-        require_available(home)
+        place = get_default_device() if device is None else available(device)
     except Exception as error:
         raise located(error) from None
-    if home.type == META.type:
-        return meta_tensor(shape, kind)
+    if place is META:
+        return no_data(shape, kind)
     if local.trace.scope is not None:
         return RECORDED["full"](shape, value, dtype=kind)  # type: ignore[no-any-return]
     made = np.full(shape, value, kind.np) if value else np.zeros(shape, kind.np)
@@ -67,7 +66,6 @@ def is_fresh(tensor: Tensor) -> bool:
         and tensor._extra is None
         and not tensor._meta.views
         and tensor._buffer is not None
-        and not is_meta(tensor)
         and tensor._meta.is_leaf
         and local.trace.scope is None
         and not flags.eager
@@ -76,6 +74,8 @@ def is_fresh(tensor: Tensor) -> bool:
 
 def fill(tensor: Tensor, value: float) -> Tensor:
     """The fresh ``tensor``, now full of one number."""
+    if tensor._meta.device is META:
+        return tensor
     array = np.full(tensor._meta.shape, value, tensor._meta.dtype.np)
     return _refill(tensor, Buffer(array))
 
@@ -87,6 +87,8 @@ def draw(
 
     ``numbers`` are the further arguments of the function.
     """
+    if tensor._meta.device is META:
+        return tensor
     source = _current(generator or default_generator)
     try:
         program, blocks = _program(tensor, name, numbers)

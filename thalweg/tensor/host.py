@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..core.device import CPU, META, Device, get_default_device, require_available
+from ..core.device import CPU, META, Device, available, get_default_device
+from ..core.dtypes import int64
 from ..core.errors import ArgumentError, located
+from ..ir.node import make_input
+from ..ir.types import TensorType
 from ..ops.function import Function
+from ..ops.philox import Stream
 from .arguments import check_arguments, complaint, spelled
 from .named import name_results
-from .on_meta import at_home, is_meta, to_meta
-from .record import any_tensor
+from .places import no_data, no_data_of, tensors_in
+from .record import any_tensor, call_values
 from .tensor import Tensor
 
 
@@ -37,39 +41,12 @@ def run_host(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) ->
     except Exception as error:
         error = complaint(function.name, error)
         raise located(error) from error.__cause__
-    if any(isinstance(v, Tensor) for v in (*args, *kwargs.values())):
-        with CPU:
-            return name_results(function.name, results, wrap_host)
     return name_results(function.name, results, wrap_host)
-
-
-def _made_on(
-    device: Device, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
-) -> Any:
-    """A call whose result shall be on a device that is not the default, or not that of its
-    tensors. Of those, functions that make tensors see no more than shape and dtype."""
-    if device.type == META.type:
-        if any(isinstance(a, Tensor) for a in args):
-            return to_meta(call(*args, **kwargs))
-        with META:
-            return call(*args, **kwargs)
-    with device:
-        return call(*[_stand_in(a) if _bare(a) else a for a in args], **kwargs)
-
-
-def _bare(argument: Any) -> bool:
-    return isinstance(argument, Tensor) and is_meta(argument)
-
-
-def _stand_in(tensor: Tensor) -> Any:
-    """A tensor on the CPU like one of the meta device: one element, seen everywhere."""
-    element = np.zeros((), tensor.dtype.np)
-    return Tensor._from_array(np.broadcast_to(element, tensor.shape))
 
 
 def wrap_host(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return at_home(Tensor._from_array(value))
+        return Tensor._from_array(value)
     if isinstance(value, np.generic):
         return Tensor._from_array(np.asarray(value))
     if isinstance(value, tuple):
@@ -89,10 +66,7 @@ def with_options(
     options = {k: kwargs.pop(k) for k in PASSIVE & set(kwargs) if k not in function.parameters}
     device = options.get("device")
     if device is not None:
-        require_available(Device(device))
-        if Device(device).type != get_default_device().type or any(map(_bare, args)):
-            del options["device"]
-            return _made_on(Device(device), call, args, {**kwargs, **options})
+        return _made_on(available(device), function, call, args, kwargs, options)
     generator = options.get("generator")
     if generator is not None and function.random:
         with generator.as_default():
@@ -104,3 +78,52 @@ def with_options(
     if options.get("requires_grad"):
         made.requires_grad_(True)
     return made
+
+
+def _made_on(
+    device: Device, function: Function, call: Callable[..., Any], args: Sequence[Any],
+    kwargs: dict[str, Any], options: dict[str, Any],
+) -> Any:  # fmt: skip
+    """`with_options` where a device is asked for."""
+    if device is META:
+        made = without_data(function, args, kwargs)
+        return made.requires_grad_(True) if options.get("requires_grad") else made
+    rest = {k: v for k, v in options.items() if k != "device"}
+    if any(t.device is META for t in tensors_in(args)):
+        # Nothing of a tensor without data but its shape and dtype can matter: `zeros_like`.
+        args = [_stand_in(a) if isinstance(a, Tensor) else a for a in args]
+    if get_default_device() is META:
+        with CPU:
+            return call(*args, **kwargs, **rest)
+    return call(*args, **kwargs, **rest)
+
+
+def _stand_in(tensor: Tensor) -> Tensor:
+    """A tensor on the CPU with the shape and dtype of another; one element of memory."""
+    meta = tensor._meta
+    return Tensor._from_array(np.broadcast_to(np.zeros((), meta.dtype.np), meta.shape))
+
+
+def without_data(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """What the function would make, as tensors on the meta device: only typed, never computed, and
+    no random numbers are used up."""
+    if function.host:
+        with CPU:
+            return _emptied(run_host(function, args, kwargs))
+    try:
+        if function.random:
+            stream = Stream(make_input(TensorType((2,), int64)))
+            kwargs = {**kwargs, "rng": stream}
+        values = call_values(function, args, kwargs)
+    except Exception as error:
+        error = complaint(function.name, error)
+        raise located(error) from error.__cause__
+    if isinstance(values, (tuple, list)):
+        return tuple(map(no_data_of, values))
+    return no_data_of(values)
+
+
+def _emptied(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_emptied, value))
+    return no_data(value.shape, value.dtype) if isinstance(value, Tensor) else value

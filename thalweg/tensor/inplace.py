@@ -10,11 +10,11 @@ from ..core.errors import ArgumentError, DTypeError, located
 from ..core.promotion import can_cast
 from ..ir.node import Value
 from ..ops.function import Function
-from .alias import assign, bind, check_inplace, fit_inplace
+from .alias import assign, check_inplace, fit_inplace
 from .arguments import complaint
 from .exclusive import exclusive
-from .on_meta import is_meta, need_data
 from .overlap import check_overlap
+from .places import written_on_meta
 from .record import PROMOTABLE, after_record, call_values, codes, distinct, encode, promote_numbers
 from .rng import default_generator, stream_for
 from .tensor import Tensor
@@ -39,8 +39,6 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             with generator.as_default():
                 return call(self, *args, **kwargs)
         trace = local.trace
-        if is_meta(self):
-            return _without_data(self, args, kwargs)
         try:
             key: list[Any] = [code]
             encode(trace, self, key)
@@ -66,11 +64,11 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             def compute() -> Value:
                 nonlocal used
                 arguments = (self, *args)
-                need_data(arguments)
+                meta = written_on_meta(function.name, self, (*args, *kwargs.values()))
                 if function.random:
                     with default_generator.recording(trace) as stream:
                         value = call_values(function, arguments, {**kwargs, "rng": stream})
-                    used = stream.used
+                    used = 0 if meta else stream.used
                 else:
                     value = call_values(function, arguments, kwargs)
                 value = distinct((value,), arguments, kwargs)[0]
@@ -85,20 +83,6 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             error = complaint(function.name, error)
             raise located(error) from error.__cause__
         after_record(trace)
-        return self
-
-    def _without_data(self: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-        """On the meta device there is nothing to write, only to check."""
-        trace = local.trace
-        bind(trace, self)
-        check_inplace(self, name, args)
-        try:
-            if not function.random:  # those keep the shape
-                made = call_values(function, (self, *args), kwargs)
-                fit_inplace(self._meta.value, made, name)
-        except Exception as error:
-            error = complaint(function.name, error)
-            raise located(error) from error.__cause__
         return self
 
     call.__name__ = call.__qualname__ = name

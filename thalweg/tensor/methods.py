@@ -9,26 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from ..core.device import Device, require_available
+from ..core.device import META, Device, available
 from ..core.dtypes import BY_NAME, DType
 from ..core.dtypes import from_numpy as dtype_of
 from ..core.errors import ArgumentError, DeviceError, DimError, located
 from ..ir.types import TensorType
 from ..ops.function import FUNCTIONS
 from ..ops.link import ops
-from ..runtime.buffer import Array, Buffer
+from ..runtime.buffer import NO_DATA, Array, Buffer
 from . import autograd
 from .alias import bind, loosen, realise, repoint, shown_array
 from .exclusive import exclusive
 from .forms import general
-from .on_meta import is_meta, meta_tensor, placed_on
+from .places import is_permuted, no_data
+from .record import result
 from .size import Size
 from .tensor import Tensor, need_tensor
-from .trace import LeafKey, local, transition
+from .trace import LeafKey, State, guard, local, transition
 
 _cast = general(FUNCTIONS["to_dtype"])
 _detach = general(FUNCTIONS["detach"])
 _clone = general(FUNCTIONS["clone"])
+_NOT_NUMPY = (
+    "can't convert meta device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+    "memory first."
+)
 
 
 class Methods:
@@ -97,8 +102,8 @@ class Methods:
         return self if self.is_contiguous() else _clone(self)
 
     def data_ptr(self: Any) -> int:
-        """Address of the first element of the current value."""
-        if is_meta(self):
+        """Address of the first element of the current value; 0 where there is none."""
+        if self.is_meta:
             return 0
         return int(self._array().__array_interface__["data"][0])
 
@@ -140,6 +145,9 @@ class Methods:
         shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
         if self.requires_grad:
             raise located(RuntimeError("cannot resize variables that require grad"))
+        if self.is_meta:
+            replace(self, no_data(shape, self.dtype))
+            return self
         old = self._array().reshape(-1)
         made = np.zeros(int(np.prod(shape)), old.dtype)
         made[: old.size] = old[: made.size]
@@ -160,13 +168,14 @@ class Methods:
         ``non_blocking``, ``copy``, ``memory_format``. RuntimeError for devices not present.
         """
         dtype, device, copy = parse_to(args, kwargs)
-        try:
-            moved = self if device is None else placed_on(device, self)
-        except Exception as error:
-            raise located(error) from None
+        if device is not None and (device is META) is not self.is_meta:
+            if device is not META:
+                raise located(NotImplementedError(NO_DATA))
+            moved = _to_meta(self)
+            return moved if dtype is None else moved.to(dtype)
         if dtype is None or dtype is self._meta.dtype:
-            return _clone(self) if copy and moved is self else moved
-        return _cast(moved, dtype)
+            return _clone(self) if copy else self
+        return _cast(self, dtype)
 
     def type(self: Any, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         """The type's name, or this tensor as another dtype."""
@@ -176,27 +185,30 @@ class Methods:
                 "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
                 "bfloat16": "BFloat16", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
             }  # fmt: skip
-            where = "torch.meta" if is_meta(self) else "torch"
-            return f"{where}.{names.get(self.dtype.name, self.dtype.name)}Tensor"
+            place = "meta." if self.is_meta else ""
+            return f"torch.{place}{names.get(self.dtype.name, self.dtype.name)}Tensor"
         return self.to(dtype_argument(dtype))
 
     def type_as(self: Any, other: Any) -> Any:
-        """This tensor in the dtype of ``other``."""
+        """This tensor in the dtype, and on the device, of ``other``."""
         need_tensor("type_as", other=other)
-        return self.to(other.dtype)
+        return self.to(other)
 
     def cpu(self: Any, memory_format: Any = None) -> Any:
         """This tensor on the CPU: itself. NotImplementedError on the meta device."""
-        return self.to("cpu")
+        return self.to("cpu") if self.is_meta else self
 
     def cuda(self: Any, device: Any = None, non_blocking: bool = False) -> Any:
         """RuntimeError: there is no CUDA backend yet."""
-        require_available(Device("cuda", device if isinstance(device, int) else None))
+        available(Device("cuda", device if isinstance(device, int) else None))
         return self
 
     def numpy(self: Any, *, force: bool = False) -> Array:
         """The values as a NumPy array that shares memory with this tensor: in-place changes of
-        either show in the other. RuntimeError if gradients are required (unless ``force``)."""
+        either show in the other. RuntimeError if gradients are required (unless ``force``),
+        TypeError on the meta device."""
+        if self.is_meta and not force:
+            raise located(TypeError(_NOT_NUMPY))
         if self.requires_grad:
             if not force:
                 raise located(
@@ -206,16 +218,11 @@ class Methods:
                     )
                 )
             return self.detach().numpy()  # type: ignore[no-any-return]
-        if is_meta(self):
-            raise located(
-                TypeError(
-                    "can't convert meta device type tensor to numpy: it holds no data. See "
-                    "Module.to_empty() and load_state_dict(assign=True)"
-                )
-            )
         return export(self)
 
     def __array__(self: Any, dtype: Any = None, copy: Any = None) -> Array:
+        if self.is_meta:
+            raise located(TypeError(_NOT_NUMPY))
         array = self.detach()._array()
         return array.astype(dtype or array.dtype, copy=True if copy is None else copy)
 
@@ -246,8 +253,8 @@ class Methods:
         return made
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:
-        if is_meta(self):
-            return meta_tensor, (tuple(self.shape), self.dtype, self.requires_grad)
+        if self.is_meta:
+            return no_data, (tuple(self.shape), self.dtype, self.requires_grad)
         array = self.detach()._array()
         return rebuild, (np.ascontiguousarray(array).reshape(array.shape), self.requires_grad)
 
@@ -342,9 +349,6 @@ def set_leaf(tensor: Tensor, requires_grad: bool) -> None:
     """Mark a leaf as requiring gradients or not."""
     extra = tensor._extra
     in_trace = tensor._trace is local.trace or (extra is not None and extra.trace is local.trace)
-    if in_trace and is_meta(tensor):
-        local.trace.tensors[tensor._slot] = None
-        in_trace = False
     if tensor._buffer is not None and not in_trace:
         old = tensor._meta
         kind = TensorType(old.shape, old.dtype, old.device)
@@ -422,6 +426,22 @@ def dtype_argument(value: Any) -> DType:
     return dtype_of(np.dtype(value))
 
 
+def _to_meta(tensor: Any) -> Any:
+    """The tensor on the meta device, as a function of it."""
+    trace = local.trace
+    slot = bind(trace, tensor)
+    value = tensor._meta.value
+
+    def fill(state: State) -> None:
+        if is_permuted(tensor._meta):
+            state.metas[0].strides = tensor._meta.strides
+
+    state = transition(
+        trace, ("to_meta", slot), "to_copy", lambda: [ops.on_meta(guard(value))], fill
+    )
+    return result(trace, state.metas[0])
+
+
 def parse_to(
     args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[DType | None, Device | None, bool]:
@@ -454,8 +474,7 @@ def parse_to(
         dtype, device = other.dtype, other.device
     if device is not None:
         try:
-            device = Device(device)
-            require_available(device)
+            device = available(device)
         except DeviceError as error:
             raise located(error) from None
     return dtype, device, copy

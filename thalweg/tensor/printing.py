@@ -44,10 +44,7 @@ def set_printoptions(
 def format_tensor(tensor: Any) -> str:
     """``tensor([...], dtype=..., grad_fn=...)``."""
     if tensor.is_meta:
-        suffixes = [f"device='{tensor.device}'", f"size={tuple(tensor.shape)}"]
-        if tensor.dtype is not default_dtype():
-            suffixes.append(f"dtype={_dtype_name(tensor)}")
-        return _with_suffixes("tensor(...", [*suffixes, *_of_autograd(tensor)]) + ")"
+        return _of_meta(tensor)
     array = tensor.detach()._array()
     if array.dtype.kind == "V":
         array = array.astype(np.float32)
@@ -60,10 +57,18 @@ def format_tensor(tensor: Any) -> str:
             suffixes.append(f"dtype={_dtype_name(tensor)}")
     elif tensor.dtype not in (default_dtype(), default_complex_dtype(), int64, bool_):
         suffixes.append(f"dtype={_dtype_name(tensor)}")
-    return _with_suffixes(shown, [*suffixes, *_of_autograd(tensor)]) + ")"
+    return _with_suffixes(shown, suffixes + _autograd(tensor)) + ")"
 
 
-def _of_autograd(tensor: Any) -> list[str]:
+def _of_meta(tensor: Any) -> str:
+    """What there is to tell of a tensor without data."""
+    suffixes = ["device='meta'", f"size={tuple(tensor.shape)}"]
+    if tensor.dtype is not default_dtype():
+        suffixes.append(f"dtype={_dtype_name(tensor)}")
+    return _with_suffixes("tensor(...", suffixes + _autograd(tensor)) + ")"
+
+
+def _autograd(tensor: Any) -> list[str]:
     if tensor.grad_fn is not None:
         return [f"grad_fn={tensor.grad_fn!r}"]
     return ["requires_grad=True"] if tensor.requires_grad else []

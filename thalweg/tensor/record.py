@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core import flags
-from ..core.device import META, Device
+from ..core.device import Device
 from ..core.dtypes import BY_NAME, DType
 from ..core.errors import ArgumentError, located, placed
 from ..ir.node import Value
@@ -22,8 +22,8 @@ from .alias import bind, describe_view, make_view, view_chain
 from .arguments import check_arguments, complaint, first_operand, spelled, starred
 from .flush import flush
 from .named import name_results
-from .on_meta import concerns, settled, without_data
 from .parameter import Parameter
+from .places import meets_meta, on_meta, tensors_in
 from .rng import default_generator
 from .size import Size
 from .tensor import Tensor
@@ -174,10 +174,11 @@ def _build(
 ) -> State:  # fmt: skip
     blocks = 0
     try:
+        meta = meets_meta(function.name, (*args, *kwargs.values()))
         if function.random:
             with default_generator.recording(trace) as stream:
                 values = call_values(function, args, {**kwargs, "rng": stream})
-            blocks = stream.used
+            blocks = 0 if meta else stream.used
         else:
             values = call_values(function, args, kwargs)
         plural = isinstance(values, (tuple, list))
@@ -193,8 +194,9 @@ def _build(
             found.info = SAME
             publish(trace, key, found)
             return found
-        bare = concerns(trace, _tensors_in((*args, *kwargs.values())))
         outputs = distinct(outputs, args, kwargs)
+        if meta:
+            outputs = tuple(map(on_meta, outputs))
         found.metas = new_metas(trace, outputs, function.name)
         found.meta = None if plural else found.metas[0]
         found.random = blocks
@@ -212,12 +214,9 @@ def _build(
                     "instead."
                 )
             for meta, is_view in zip(found.metas, found.info):
-                if is_view and not bare:
+                if is_view:
                     source._meta.shown_by(meta)
-        if bare:
-            without_data(found.metas)
-            found.info = None
-        elif found.meta is not None and not blocks and found.meta.slot < trie.limit:
+        if found.meta is not None and not blocks and found.meta.slot < trie.limit:
             if source is None or not found.info[0]:
                 found.plain = found.meta
             else:
@@ -234,7 +233,7 @@ def distinct(
 ) -> tuple[Value, ...]:
     """Results as values of their own, even where a function returns its operand unchanged: each
     handle has its own place in the graph for hooks and retained gradients."""
-    taken = {t._meta.value for t in _tensors_in((*args, *kwargs.values()))}
+    taken = {t._meta.value for t in tensors_in((*args, *kwargs.values()))}
     made = []
     for value in outputs:
         if value in taken:
@@ -242,16 +241,6 @@ def distinct(
         taken.add(value)
         made.append(value)
     return tuple(made)
-
-
-def _tensors_in(values: Sequence[Any]) -> list[Tensor]:
-    found: list[Tensor] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found.extend(_tensors_in(value))
-    return found
 
 
 # View functions that give the very tensor they got where there is nothing to do.
@@ -276,8 +265,6 @@ def deliver(
         default_generator.advance(trace, state.random)
     meta = state.meta
     if meta is not None:
-        if meta.device is META:
-            return settled(trace, meta)
         tensor = result(trace, meta)
         if state.info is not None and state.info[0]:
             make_view(tensor, view_source(function, args, kwargs), meta)  # type: ignore[arg-type]
@@ -286,8 +273,6 @@ def deliver(
         return tensor
     if state.info is SAME:
         return first_operand(function, args, kwargs)
-    if state.metas and state.metas[0].device is META:
-        return name_results(function.name, [settled(trace, m) for m in state.metas])
     tensors = [result(trace, m) for m in state.metas]
     if state.info is not None:
         source = view_source(function, args, kwargs)

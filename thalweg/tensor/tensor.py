@@ -14,7 +14,7 @@ from ..core.device import META, Device
 from ..core.dtypes import DType, from_numpy
 from ..core.errors import ArgumentError, AutogradError, ValueRangeError, located
 from ..ir.types import TensorType
-from ..runtime.buffer import Array, Buffer
+from ..runtime.buffer import NO_DATA, Array, Buffer
 from .size import Size
 from .trace import Chain, LeafKey, Meta, Trace, local
 
@@ -134,6 +134,11 @@ class Tensor:
         return self._meta.device
 
     @property
+    def is_meta(self) -> bool:
+        """Whether this tensor is on the meta device, and has no data."""
+        return self._meta.device is META
+
+    @property
     def ndim(self) -> int:
         return len(self._meta.shape)
 
@@ -166,6 +171,8 @@ class Tensor:
         """This tensor's value; flushes if it is pending. Not to be modified."""
         from .alias import realise
 
+        if self._meta.device is META:
+            raise located(NotImplementedError(NO_DATA))
         try:
             return realise(self).get()
         except Exception as error:
@@ -195,6 +202,12 @@ class Tensor:
             raise AutogradError(
                 f"assigned grad has data of a different type: expected {self._meta.dtype}, got "
                 f"{value._meta.dtype}"
+            )
+        if value._meta.device is not self._meta.device:
+            raise AutogradError(
+                f"attempting to assign a gradient with device type '{value._meta.device.type}' to "
+                f"a tensor with device type '{self._meta.device.type}'. Please ensure that the "
+                "gradient and the tensor are on the same device"
             )
         self._ensure_extra().grad = value
 
@@ -243,19 +256,20 @@ class Tensor:
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        if not self._meta.shape and type(self) is Tensor and self.device is not META:
+        if not self._meta.shape and type(self) is Tensor and self._meta.device is not META:
             return self.item().__format__(spec)  # type: ignore[no-any-return]
         return object.__format__(self, spec) if spec else str(self)
 
     def item(self) -> Any:
         """The value of a one-element tensor as a Python number. RuntimeError otherwise."""
+        count = self.numel()  # type: ignore[attr-defined]
+        if count != 1:
+            raise located(
+                RuntimeError(f"a Tensor with {count} elements cannot be converted to Scalar")
+            )
         if self._meta.device is META:
             raise located(RuntimeError("Tensor.item() cannot be called on meta tensors"))
         array = self._array()
-        if array.size != 1:
-            raise located(
-                RuntimeError(f"a Tensor with {array.size} elements cannot be converted to Scalar")
-            )
         value = array.reshape(())[()]
         return value.item() if array.dtype.kind != "V" else float(value)
 

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core import device as devices
 from ..core import flags
 from ..core.collector import uncollected
-from ..core.device import Device, device_listeners, get_default_device
+from ..core.device import META, Device
 from ..core.dtypes import DType, default_dtype, default_listeners
 from ..core.errors import placed
 from ..ir.node import INPUT, Value, make_input
@@ -207,27 +208,29 @@ class State:
 
 class Mode:
     """What decides, besides a call's arguments, which nodes the call builds: whether gradients are
-    recorded, and the defaults of dtype and device. A part of every path: each mode has a root of
-    its own, and a change on the way is an edge. Interned, compared by identity."""
+    recorded, the default dtype, and whether new tensors are on the meta device. A part of every
+    path: each mode has a root of its own, and a change on the way is an edge. Interned, compared
+    by identity."""
 
-    __slots__ = ("device", "dtype", "grad")
-    _interned: dict[tuple[bool, DType, Device], Mode] = {}
+    __slots__ = ("dtype", "grad", "meta")
+    _interned: dict[tuple[bool, DType, bool], Mode] = {}
 
     grad: bool
     dtype: DType
-    device: Device
+    meta: bool
 
     def __new__(cls, grad: bool) -> Mode:
-        key = (grad, default_dtype(), get_default_device())
+        key = (grad, default_dtype(), devices.get_default_device() is META)
         found = cls._interned.get(key)
         if found is None:
             found = object.__new__(cls)
-            found.grad, found.dtype, found.device = key
+            found.grad, found.dtype, found.meta = key
             found = cls._interned.setdefault(key, found)
         return found
 
     def __repr__(self) -> str:
-        return f"{'grad' if self.grad else 'no_grad'}, {self.dtype.name}"
+        text = f"{'grad' if self.grad else 'no_grad'}, {self.dtype.name}"
+        return text + ", meta" if self.meta else text
 
 
 class Trie:
@@ -351,7 +354,7 @@ def _catch_up() -> None:
 
 enter(local.trace)
 default_listeners.append(_catch_up)
-device_listeners.append(_catch_up)
+devices.listeners.append(_catch_up)
 shared.resume = _catch_up
 os.register_at_fork(after_in_child=shared.after_fork)
 
@@ -439,7 +442,7 @@ def guard(value: Value) -> Value:
 def publish(trace: Trace, key: Hashable, made: State) -> None:
     """Let later walks find ``made``, unless another thread changed the mode in the meantime: then
     nobody can tell under which its nodes were built."""
-    if trace.mode.dtype is default_dtype():
+    if trace.mode is Mode(trace.mode.grad):
         trace.state.next[key] = made
 
 
