@@ -10,9 +10,7 @@ import thalweg
 from thalweg.testing import nn_table
 
 UNWRITTEN = {
-    "nn.AdaptiveLogSoftmaxWithLoss", "nn.CrossMapLRN2d", "nn.LazyBatchNorm1d", "nn.LazyBatchNorm2d",
-    "nn.LazyBatchNorm3d", "nn.LazyInstanceNorm1d", "nn.LazyInstanceNorm2d",
-    "nn.LazyInstanceNorm3d", "nn.UninitializedBuffer", "nn.functional.conv_tbc",
+    "nn.AdaptiveLogSoftmaxWithLoss", "nn.CrossMapLRN2d", "nn.functional.conv_tbc",
     "nn.utils.parametrizations.orthogonal", "optim.Adafactor", "optim.Muon",
 }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Layers that learn the number of their inputs from the first input that they see.
 
-Until then their weights are `UninitializedParameter`s. The first call (or the loading of a state)
-gives those a shape, draws them as usual, and turns the layer into the ordinary class.
+Until then their weights are `UninitializedParameter`s, and running statistics
+`UninitializedBuffer`s. The first call gives those a shape, draws them as usual, and turns the layer
+into the ordinary class; the loading of a state gives them the shapes that it has.
 """
 
 from __future__ import annotations
@@ -9,73 +10,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import thalweg
-from thalweg.nn import conv
+from thalweg.nn import conv, normalization
 from thalweg.nn.linear import Linear
 from thalweg.nn.module import Module
-from thalweg.tensor import Parameter, Tensor
-from thalweg.tensor.fresh import new_full
-
-
-class UninitializedParameter(Parameter):
-    """A parameter whose shape is not known yet; ValueError for using it before `materialize`."""
-
-    __slots__ = ()
-
-    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:
-        made = object.__new__(cls)
-        made._trace, made._slot, made._extra = None, 0, None
-        made.__dict__["made"] = {"device": device, "dtype": dtype}
-        made.__dict__["wanted_grad"] = requires_grad
-        return made
-
-    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
-        """Become an ordinary parameter of zeros of ``shape``."""
-        made = self.__dict__.pop("made")
-        made = {"device": device or made["device"], "dtype": dtype or made["dtype"]}
-        value = Parameter(new_full(shape, 0, **made), self.__dict__.pop("wanted_grad"))
-        self.__class__ = Parameter  # type: ignore[assignment]
-        for name in ("_trace", "_slot", "_meta", "_buffer", "_extra"):
-            setattr(self, name, getattr(value, name))
-
-    def _unknown(self) -> Any:
-        raise ValueError(
-            "Attempted to use an uninitialized parameter. It gets its shape when its module is "
-            "called for the first time, or when `materialize` is called."
-        )
-
-    def _no_shape(self) -> Any:
-        raise RuntimeError(
-            "Can't access the shape of an uninitialized parameter: it is known after the first "
-            "call of its module."
-        )
-
-    _meta = property(_unknown)  # type: ignore[assignment]
-    _buffer = property(_unknown)  # type: ignore[assignment]
-    shape = property(_no_shape)  # type: ignore[assignment]
-    requires_grad = property(lambda self: self.__dict__["wanted_grad"])  # type: ignore[assignment]
-    is_leaf = property(lambda self: True)  # type: ignore[assignment]
-    grad_fn = property(lambda self: None)
-
-    def detach(self) -> Any:
-        """This parameter: there is nothing yet to detach it from."""
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        if id(self) not in memo:
-            memo[id(self)] = type(self)(self.requires_grad, **self.__dict__["made"])
-        return memo[id(self)]
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        made = self.__dict__["made"]
-        return type(self), (self.requires_grad, made["device"], made["dtype"])
-
-    def __repr__(self) -> str:
-        return "<UninitializedParameter>"
-
-
-def is_lazy(parameter: Any) -> bool:
-    """Whether a parameter has no shape yet."""
-    return isinstance(parameter, UninitializedParameter)
+from thalweg.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
+from thalweg.tensor import Tensor
 
 
 class LazyModuleMixin(Module):
@@ -98,8 +37,8 @@ class LazyModuleMixin(Module):
         )
 
     def has_uninitialized_params(self) -> bool:
-        """Whether some parameter has no shape yet."""
-        return any(is_lazy(p) for p in self._parameters.values())
+        """Whether some parameter or buffer has no shape yet."""
+        return any(map(is_lazy, (*self._parameters.values(), *self._buffers.values())))
 
 
 def _infer(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -114,11 +53,11 @@ def _infer(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 
 
 def _take_shapes(module: Any, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-    """Before a state is copied: parameters without a shape take that of what they will hold."""
-    for name, parameter in module._parameters.items():
+    """Before a state is copied: what has no shape takes that of what it will hold."""
+    for name, own in (*module._parameters.items(), *module._buffers.items()):
         given = state.get(prefix + name)
-        if is_lazy(parameter) and isinstance(given, Tensor) and not is_lazy(given):
-            parameter.materialize(tuple(given.shape))
+        if is_lazy(own) and isinstance(given, Tensor) and not is_lazy(given):
+            own.materialize(tuple(given.shape))
 
 
 class LazyLinear(LazyModuleMixin, Linear):
@@ -271,15 +210,97 @@ class LazyConvTranspose3d(_LazyTransposed, conv.ConvTranspose3d):
     cls_to_become = conv.ConvTranspose3d
 
 
+class _LazyNorm(LazyModuleMixin, normalization._RunningNorm):
+    """What the lazy normalisations share: features from the first input."""
+
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        super().__init__(0, eps, momentum, False, False, **made)
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        if affine:
+            self.weight = UninitializedParameter(**made)
+            if bias:
+                self.bias = UninitializedParameter(**made)
+        if track_running_stats:
+            self.running_mean = UninitializedBuffer(**made)
+            self.running_var = UninitializedBuffer(**made)
+            self.num_batches_tracked = thalweg.tensor(0, dtype=thalweg.int64, device=device)
+
+    def reset_parameters(self) -> None:
+        if self.num_features != 0 and not self.has_uninitialized_params():
+            super().reset_parameters()
+
+    def initialize_parameters(self, input: Tensor) -> None:
+        if self.has_uninitialized_params():
+            self.num_features = input.shape[1]
+            for member in (*self._parameters.values(), *self._buffers.values()):
+                if is_lazy(member):
+                    member.materialize((self.num_features,))
+            self.reset_parameters()
+        elif self.num_features == 0 and (self.affine or self.track_running_stats):
+            self.num_features = input.shape[1]  # a state was loaded
+
+
+class LazyBatchNorm1d(_LazyNorm, normalization.BatchNorm1d):
+    """`BatchNorm1d` that takes ``num_features`` from its first input."""
+
+    cls_to_become = normalization.BatchNorm1d
+
+
+class LazyBatchNorm2d(_LazyNorm, normalization.BatchNorm2d):
+    """`BatchNorm2d` that takes ``num_features`` from its first input."""
+
+    cls_to_become = normalization.BatchNorm2d
+
+
+class LazyBatchNorm3d(_LazyNorm, normalization.BatchNorm3d):
+    """`BatchNorm3d` that takes ``num_features`` from its first input."""
+
+    cls_to_become = normalization.BatchNorm3d
+
+
+class LazyInstanceNorm1d(_LazyNorm, normalization.InstanceNorm1d):
+    """`InstanceNorm1d` that takes ``num_features`` from its first input, dimension 1."""
+
+    cls_to_become = normalization.InstanceNorm1d
+
+
+class LazyInstanceNorm2d(_LazyNorm, normalization.InstanceNorm2d):
+    """`InstanceNorm2d` that takes ``num_features`` from its first input, dimension 1."""
+
+    cls_to_become = normalization.InstanceNorm2d
+
+
+class LazyInstanceNorm3d(_LazyNorm, normalization.InstanceNorm3d):
+    """`InstanceNorm3d` that takes ``num_features`` from its first input, dimension 1."""
+
+    cls_to_become = normalization.InstanceNorm3d
+
+
 __all__ = [
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
     "LazyConv1d",
     "LazyConv2d",
     "LazyConv3d",
     "LazyConvTranspose1d",
     "LazyConvTranspose2d",
     "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
     "LazyLinear",
     "LazyModuleMixin",
-    "UninitializedParameter",
-    "is_lazy",
 ]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import thalweg
 from thalweg.nn.hooks import Hook, HookSlot, RemovableHandle
 from thalweg.nn.members import BUFFER, MODULE, PARAMETER
+from thalweg.nn.parameter import is_lazy
 from thalweg.tensor import Parameter, Tensor
 
 EXTRA_STATE = "_extra_state"
@@ -226,6 +227,8 @@ class StateMixin:
                 f'While copying the parameter named "{key}", expected thalweg.Tensor or '
                 f"Tensor-like object from checkpoint but received {type(given)}"
             )
+        if is_lazy(current) and is_lazy(given):
+            return None
         if current.dim() == 0 and given.dim() == 1 and given.shape[0] == 1:
             given = given[0]  # scalars were once saved as vectors of one element
         if given.shape != current.shape:

@@ -26,7 +26,7 @@ ANSWERS = {
     "torch._C._linalg": "thalweg.linalg", "torch._C._fft": "thalweg.fft",
     "torch._C._special": "thalweg.special", "torch._tensor": "thalweg",
     "torch._torch_docs": "thalweg", "torch.ops.aten": "thalweg", "torch.storage": "thalweg",
-    "torch.nn.modules": "thalweg.nn", "torch.nn.parameter": "thalweg.nn.lazy thalweg.nn",
+    "torch.nn.modules": "thalweg.nn", "torch.nn.parameter": "thalweg.nn.parameter thalweg.nn",
     "torch.nn.modules.batchnorm": "thalweg.nn.normalization thalweg.nn.lazy thalweg.nn",
     "torch.nn.modules.instancenorm": "thalweg.nn.normalization thalweg.nn",
     "torch.nn.modules.module": "thalweg.nn.module thalweg.nn.state thalweg.nn.hooks thalweg.nn",
