@@ -270,6 +270,58 @@ def test_beside_data_as_in_pytorch(name: str) -> None:
         assert outcome(MIXED[name], thalweg) == outcome(MIXED[name], torch)
 
 
+def network(lib: Any, layer: str, *shape: int, **options: Any) -> list[Any]:
+    """A layer's result and the gradients of its parameters."""
+    sizes = {"LSTM": (3, 4), "GRU": (3, 4), "TransformerEncoderLayer": (8, 2, 16),
+             "BatchNorm2d": (3,), "Conv2d": (3, 4, 3), "GroupNorm": (1, 3)}[layer]  # fmt: skip
+    model = getattr(lib.nn, layer)(*sizes, device="meta", **options)
+    made = model(meta(lib, *shape))
+    made = made[0] if isinstance(made, tuple) else made
+    made.sum().backward()
+    return [made.contiguous(), *[p.grad.contiguous() for p in model.parameters()]]
+
+
+def clipped(lib: Any) -> list[Any]:
+    model = lib.nn.Linear(3, 2, device="meta")
+    optimizer = lib.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    model(meta(lib, 4, 3)).sum().backward()
+    norm = lib.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=False)
+    return [norm, model.weight.grad, optimizer.state[model.weight]["momentum_buffer"]]
+
+
+PROGRAMS: dict[str, Callable[[Any], Any]] = {
+    "lstm": lambda lib: network(lib, "LSTM", 5, 2, 3),
+    "gru": lambda lib: network(lib, "GRU", 5, 3),
+    "attention": lambda lib: network(lib, "TransformerEncoderLayer", 2, 5, 8),
+    "batch norm": lambda lib: network(lib, "BatchNorm2d", 2, 3, 4, 4),
+    "plain average": lambda lib: network(lib, "BatchNorm2d", 2, 3, 4, 4, momentum=None),
+    "convolution": lambda lib: network(lib, "Conv2d", 2, 3, 8, 8, stride=2),
+    "group norm": lambda lib: network(lib, "GroupNorm", 2, 3, 4),
+    "clipped": clipped,
+    "targets with data": lambda lib: lib.nn.functional.cross_entropy(
+        meta(lib, 2, 3), lib.zeros(2, dtype=lib.int64)
+    ),
+    "transforms": lambda lib: [
+        lib.func.grad(lambda x: (x**2).sum())(meta(lib, 3)),
+        lib.func.vmap(lambda x: (x**2).sum())(meta(lib, 4, 3)),
+        *lib.func.jvp(lambda x: x.sin(), (meta(lib, 3),), (meta(lib, 3),)),
+        lib.func.jacrev(lambda x: x.sin())(meta(lib, 3)).contiguous(),
+    ],
+    "huge": lambda lib: (
+        lib.empty(10**6, 10**6, device="meta") @ lib.empty(10**6, 10**6, device="meta")
+    ),
+    "huge ramp": lambda lib: lib.arange(10**13, device="meta")[::2],
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_as_in_pytorch(name: str) -> None:
+    for _ in range(2):
+        assert outcome(PROGRAMS[name], thalweg) == outcome(PROGRAMS[name], torch)
+
+
 def test_products_do_not_read_memory_of_the_other_kind() -> None:
     """PyTorch multiplies data with a tensor that has none and gives what happens to be there."""
     for call in (lambda a, b: a @ b, thalweg.mm, lambda a, b: a.add_(b)):

@@ -13,12 +13,13 @@ The third group of results is what the gradient of a scan (a scan in the other d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ..core.device import CPU, META
 from ..core.errors import GraphError, ShapeError
 from ..ir.graph import Graph
 from ..ir.node import INPUT, Node, Value, make_input
@@ -110,12 +111,21 @@ def _run(planned: Plan, arrays: Sequence[Array]) -> list[Array]:
     return [slots[i] for i in outputs]
 
 
-def check_types(op: str, what: str, given: Sequence[TensorType], wanted: Sequence[Any]) -> None:
-    if tuple(given) != tuple(wanted):
+def check_types(
+    op: str, what: str, given: Sequence[TensorType], wanted: Sequence[TensorType]
+) -> None:
+    # A constant that meets what is on the meta device may have been made for either.
+    on_meta = any(t.device is META for t in (*given, *wanted))
+    one, other = ([_on_cpu(t) if on_meta else t for t in types] for types in (given, wanted))
+    if one != other:
         raise ShapeError(
             f"{op}: expected {what} of types {', '.join(map(str, wanted))}; got "
             f"{', '.join(map(str, given))}"
         )
+
+
+def _on_cpu(type: TensorType) -> TensorType:
+    return replace(type, device=CPU)
 
 
 def is_float(value: Value) -> bool:
