@@ -31,6 +31,7 @@ from thalweg.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from thalweg.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from thalweg.nn.attention import (
     MultiheadAttention,
 )
@@ -114,6 +115,7 @@ from thalweg.nn.normalization import (
     BatchNorm1d,
     BatchNorm2d,
     BatchNorm3d,
+    CrossMapLRN2d,
     GroupNorm,
     InstanceNorm1d,
     InstanceNorm2d,
