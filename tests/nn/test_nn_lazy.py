@@ -190,6 +190,8 @@ def test_lazy_layers_on_devices_and_in_dtypes() -> None:
         meta = lib.nn.Sequential(lib.nn.LazyLinear(3), lib.nn.LazyBatchNorm1d(device="meta"))
         found = [str(t.dtype)[-7:] for t in (half.weight, half.running_mean)]
         found.append([str(t.device) for t in meta[1].state_dict().values()])
+        moved = lib.nn.LazyBatchNorm1d().to("meta")
+        found.append([str(t.device) for t in moved.state_dict().values()])
         with lib.device("meta"):
             model = lib.nn.Sequential(lib.nn.LazyLinear(3), lib.nn.LazyBatchNorm1d())
             y = model(lib.ones(2, 5))

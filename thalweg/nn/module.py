@@ -13,9 +13,9 @@ from typing import Any, Self
 import thalweg
 from thalweg.nn.hooks import HookMixin
 from thalweg.nn.members import BUFFER, MODULE, PARAMETER, MemberView
+from thalweg.nn.parameter import Buffer, Parameter, is_lazy
 from thalweg.nn.state import NO_DATA, StateMixin
-from thalweg.tensor import Parameter, Tensor
-from thalweg.tensor.parameter import Buffer
+from thalweg.tensor import Tensor
 
 
 class Module(HookMixin, StateMixin):
@@ -309,7 +309,7 @@ class Module(HookMixin, StateMixin):
             grad = value.grad
             with thalweg.no_grad():
                 changed = fn(value.data)
-                if changed.is_meta is value.is_meta:
+                if changed.is_meta is value.is_meta or is_lazy(value):
                     # Optimizers hold the parameter object, so its value changes and it does not.
                     value.data = changed
                 else:
