@@ -60,3 +60,12 @@ def test_a_view_by_keyword_shares_memory():
 def test_wrong_arguments_are_refused_by_name(call, error, message):
     with pytest.raises(error, match=message):
         call(thalweg.ones(2, 3))
+
+
+def test_a_number_that_was_refused_is_refused_again() -> None:
+    """Numbers that vary become tensors of their own, but only where a number may stand."""
+    x = thalweg.tensor([1, 2, 3])
+    for number in (2, 2, 3, 4):
+        assert thalweg.ge(x, number).tolist() == [v >= number for v in (1, 2, 3)]
+        with pytest.raises(TypeError):
+            thalweg.ge(number, x)

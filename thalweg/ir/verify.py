@@ -22,7 +22,7 @@ Stage: TypeAlias = Literal["any", "primitive"]
 STAGES = ("any", "primitive")
 
 # Ops that compute nothing; they mean something to differentiation only.
-GRADIENT_CONTROL = frozenset(("stop_gradient", "as_leaf", "replace_value"))
+GRADIENT_CONTROL = frozenset(("stop_gradient", "as_leaf", "replace_value", "on_meta"))
 _INPUT_FLAGS = ("requires_grad", "weak")
 
 

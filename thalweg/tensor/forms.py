@@ -27,6 +27,7 @@ from .record import (
     deliver,
     encode,
     miss,
+    note_numbers,
     promote_numbers,
     with_plain_sizes,
 )
@@ -117,7 +118,7 @@ def general(function: Function) -> Callable[..., Any]:
             if trace.mode.meta and not any_tensor((*args, *kwargs.values())):
                 return without_data(function, args, kwargs)
             if promotable:
-                promoted = promote_numbers(code, trace, args, kwargs)
+                promoted = promote_numbers(code, trace.state, args, kwargs, trace)
                 if promoted is not None:
                     return whole(*promoted[0], **promoted[1])
             elif star is not None:
@@ -125,6 +126,8 @@ def general(function: Function) -> Callable[..., Any]:
                 if plain is not None:
                     return whole(*plain[0], **plain[1])
             found = miss(function, trace, tuple(key), args, kwargs)
+            if promotable:
+                note_numbers(code, trace.state, args, kwargs)
         try:
             trace.state = found
             return deliver(function, trace, found, args, kwargs)

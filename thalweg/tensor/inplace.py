@@ -15,7 +15,16 @@ from .arguments import complaint
 from .exclusive import exclusive
 from .overlap import check_overlap
 from .places import written_on_meta
-from .record import PROMOTABLE, after_record, call_values, codes, distinct, encode, promote_numbers
+from .record import (
+    PROMOTABLE,
+    after_record,
+    call_values,
+    codes,
+    distinct,
+    encode,
+    note_numbers,
+    promote_numbers,
+)
 from .rng import default_generator, stream_for
 from .tensor import Tensor
 from .trace import local
@@ -55,8 +64,10 @@ def inplace(function: Function) -> Callable[..., Tensor]:
             state = trace.state
             whole = tuple(key)
             extra = self._extra
-            if promotable and whole not in state.next and (extra is None or extra.base is None):
-                promoted = promote_numbers(code, trace, args, kwargs)
+            base = extra is None or extra.base is None
+            unseen = promotable and whole not in state.next and base
+            if unseen:
+                promoted = promote_numbers(code, state, args, kwargs, trace)
                 if promoted is not None:
                     return call(self, *promoted[0], **promoted[1])
             used = 0
@@ -75,6 +86,8 @@ def inplace(function: Function) -> Callable[..., Tensor]:
                 return fit_inplace(self._meta.value, value, name)
 
             assign(self, whole, function.name, compute, any(a is self for a in args))
+            if unseen:
+                note_numbers(code, state, args, kwargs)
             if used:
                 trace.state.random = used
             if trace.state.random:

@@ -284,7 +284,7 @@ def deliver(
 
 
 def promote_numbers(
-    code: int, trace: Trace, args: Sequence[Any], kwargs: dict[str, Any]
+    code: int, state: State, args: Sequence[Any], kwargs: dict[str, Any], trace: Trace
 ) -> tuple[list[Any], dict[str, Any]] | None:
     """Turn numbers that vary between otherwise equal calls into arguments of the graph.
 
@@ -292,14 +292,8 @@ def promote_numbers(
     the call is repeated with 0-d arguments in place of all numbers, and from then on any number
     takes that path. None where the call stays as it is.
     """
-    numbers = [a for a in (*args, *kwargs.values()) if a.__class__ in (float, int)]
-    if not numbers:
-        return None
-    slots = tuple(a._slot for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
-    mark = (code, "numbers", slots, len(numbers))
-    state = trace.state
-    if mark not in state.next:
-        state.next[mark] = trie.add(state, mark)
+    mark = _mark(code, args, kwargs)
+    if mark is None or mark not in state.next:
         return None
 
     def promoted(value: Any) -> Any:
@@ -308,3 +302,20 @@ def promote_numbers(
         return value
 
     return [promoted(a) for a in args], {k: promoted(v) for k, v in kwargs.items()}
+
+
+def note_numbers(code: int, state: State, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    """Remember at ``state`` that a call with numbers was possible there: see `promote_numbers`."""
+    mark = _mark(code, args, kwargs)
+    if mark is not None and mark not in state.next:
+        state.next[mark] = trie.add(state, mark)
+
+
+def _mark(code: int, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
+    """The key of calls that differ in their numbers only; None without numbers."""
+    values = (*args, *kwargs.values())
+    kinds = tuple(
+        "number" if a.__class__ in (float, int) else a._slot if isinstance(a, Tensor) else None
+        for a in values
+    )
+    return (code, *kwargs, *kinds) if "number" in kinds else None
