@@ -42,6 +42,7 @@ ROWS = 96  # of packed weights that stay in the second cache while panels pass
 PANELS = 384  # bytes of a row of a task's panels of columns
 SCRATCH = 224 * 1024  # bytes of results a task may hold
 TASKS = 8  # fewer tasks than this leave cores idle
+LEAST_ROWS = 128  # for which a task packs its columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def cut_tasks(problem: Problem, passes: tuple[Pass, ...], tile: Tile) -> Cut:
     while best.tasks * problem.groups < TASKS:
         if best.columns > 3 * tile.columns:
             best = balance(best.columns // tile.columns // 2 * tile.columns, best.row_blocks)
-        elif not whole and best.rows >= 8 * tile.rows:
+        elif not whole and best.rows >= 2 * LEAST_ROWS:
             best = balance(best.columns, best.row_blocks * 2)
         else:
             break

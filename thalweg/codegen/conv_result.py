@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ..ir.anchor import AnchorCall
@@ -10,8 +11,13 @@ from .builder import Function, Int, Val, as_value, lanes_of
 from .conv_problem import Problem
 from .conv_spread import argument
 from .conv_tile import Tile
+from .gemm_finish import touched
+from .gemm_tile import fetch_line
 from .statements import Block
 from .target import Target
+
+AHEAD = 2  # rows of the result
+NEAR_BYTES = 1 << 18  # of operands and results that the caches hold anyway
 
 
 class Writer:
@@ -21,6 +27,20 @@ class Writer:
     def __init__(self, f: Function, call: AnchorCall, target: Target) -> None:
         self.call, self.target = call, target
         self.places = {p.name: Place(p, argument(f, i)) for i, p in enumerate(call.params)}
+        names = touched(call.epilogue.body, call.epilogue.index)
+        alike = [p for p in call.params if p.name in names and p.shape == call.shape]
+        size = math.prod(call.shape) * sum(p.dtype.itemsize for p in alike)
+        self.fetched = alike if size > NEAR_BYTES else []
+
+    def fetch(self, f: Function, index: tuple[Int, Int, Int]) -> None:
+        """Ask for what will be read and written at an index: a task's part of a row is too short
+        for the processor to see it coming."""
+        n, channel, position = index
+        _, channels, positions = self.call.shape
+        at = f.add(f.mul(f.add(f.mul(n, channels), channel), positions), position)
+        for buffer in self.fetched:
+            start = f.gep("i8", self.places[buffer.name].pointer, f.mul(at, buffer.dtype.itemsize))
+            fetch_line(f, start)
 
     def __call__(self, f: Function, index: tuple[Int, Int, Int], value: Val) -> None:
         epilogue = self.call.epilogue
@@ -44,6 +64,8 @@ def write_run(
         type = tile.vector if lanes > 1 else tile.type
         with f.loop(first, last, lanes) as i:
             value = f.load(type, f.gep(tile.type, source, i))
+            if lanes > 1:
+                write.fetch(f, (n, f.add(channel, AHEAD), f.add(position, i)))
             write(f, (n, channel, f.add(position, i)), value)
 
 
