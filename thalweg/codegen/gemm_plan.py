@@ -34,7 +34,7 @@ SETS, WAYS = 64, 8  # of the first-level cache
 
 # Where the second-level cache has `ROOMY` bytes, units are cut so that it holds most of what they
 # touch, in these shares. Measured on a core with 2 MiB and 48 KiB of first-level cache.
-ROOMY = 1 << 20
+ROOMY, ROOMIEST = 1 << 20, 2 << 20  # what is beyond is not counted on: it lies on the stack
 ROOMY_DEPTH = 384
 PANELS_SHARE, SUMS_SHARE = 0.2, 0.4  # of the packed panels of an operand, of sums that wait
 LEAST_HEIGHT = 96  # rows of a unit, below which B is read too often
@@ -130,7 +130,8 @@ def _in_roomy_cache(
     row_panels, col_panels = -(-m // rows), -(-n // columns)
     depth = even_parts(k, ROOMY_DEPTH, 4)
     panels, sums = (
-        int(share * target.cache) // numbers.bytes for share in (PANELS_SHARE, SUMS_SHARE)
+        int(share * min(target.cache, ROOMIEST)) // numbers.bytes
+        for share in (PANELS_SHARE, SUMS_SHARE)
     )
     several = problem.sum_count * -(-k // depth) > 1
     wanted = -(-8 // problem.outer_count)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STACK_BYTES = 2 * 1024 * 1024
+STACK_BYTES = 3 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from ..core import flags
 from . import loader
 
 _LINE = 64
+STACK = 8 << 20  # bytes of a worker thread
 # Looks at the region number before a worker goes to sleep (some 100 µs: longer than what lies
 # between two kernels of a step), and before the opener of a region does.
 _SPINS, _JOIN_SPINS = 3000, 1000
@@ -103,9 +104,14 @@ class Pool:
     def _start(self) -> None:
         thread = ctypes.c_ulong()
         worker = ctypes.c_void_p(self.functions["worker"])
+        # Room for what a task takes from its stack (`native.STACK_BYTES`), whatever the default.
+        attributes = (ctypes.c_ulong * 8)()  # a pthread_attr_t
+        self._system.pthread_attr_init(attributes)
+        self._system.pthread_attr_setstacksize(attributes, ctypes.c_size_t(STACK))
         failed = self._system.pthread_create(
-            ctypes.byref(thread), None, worker, ctypes.c_void_p(self.address)
+            ctypes.byref(thread), attributes, worker, ctypes.c_void_p(self.address)
         )
+        self._system.pthread_attr_destroy(attributes)
         if failed:
             raise OSError(failed, f"cannot start a worker thread: {os.strerror(failed)}")
         self._threads.append(thread)
